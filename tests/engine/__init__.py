@@ -1,0 +1,9 @@
+"""A Docker engine for the tests, and stand-ins for base images that no registry can give. See README.md."""
+
+from __future__ import annotations
+
+from .debian import EngineError
+from .engine import Engine, ensure_engine, stop_engine
+from .images import Image, ImageUnavailable, Source, ensure_image
+
+__all__ = ["Engine", "EngineError", "Image", "ImageUnavailable", "Source", "ensure_engine", "ensure_image", "stop_engine"]

@@ -1,0 +1,92 @@
+"""The matrix of combinations, read from copier.yml: a choice that is added there cannot go untested."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Questions that add files without changing what the image is: they are tested beside the matrix.
+BESIDE = {"deploy"}
+# How an answer reads in a combination's name, where its own value does not.
+SPELLINGS = {"python_version": "py{}".format, "multi_stage": {True: "multi", False: "single"}.__getitem__}
+
+
+def questions() -> dict[str, dict[str, Any]]:
+    """Return copier.yml's questions that are asked, in order: name -> definition."""
+    document = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    return {
+        name: definition
+        for name, definition in document.items()
+        if not name.startswith("_") and definition.get("when") is not False
+    }
+
+
+def choices(name: str) -> list[Any]:
+    """Return every answer that the question `name` allows, in copier.yml's order; [] for free text."""
+    definition = questions()[name]
+    if definition["type"] == "bool":
+        return [True, False]
+    offered = definition.get("choices", [])
+    return list(offered.values()) if isinstance(offered, Mapping) else list(offered)
+
+
+def axes() -> dict[str, list[Any]]:
+    """Return the questions that span the matrix, each with its choices."""
+    return {name: choices(name) for name in questions() if name not in BESIDE and choices(name)}
+
+
+def spell(name: str, answer: Any) -> str:
+    """Return how `answer` to the question `name` reads in a combination's name."""
+    if name in SPELLINGS:
+        return SPELLINGS[name](answer)
+    if isinstance(answer, bool):
+        return ("" if answer else "no-") + name.removeprefix("use_")
+    return str(answer)
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One point of the matrix."""
+
+    name: str
+    answers: Mapping[str, Any]
+
+    @property
+    def slug(self) -> str:
+        """A project slug of its own: image and container names then never clash."""
+        return self.name.replace(".", "-")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """All the answers to give to Copier for this combination."""
+        return {"project_name": f"Site {self.name}", "project_slug": self.slug, **self.answers}
+
+
+def combinations() -> Iterator[Combination]:
+    """Yield every combination, in copier.yml's order."""
+    spans = axes()
+    for values in itertools.product(*spans.values()):
+        answers = dict(zip(spans, values, strict=True))
+        yield Combination("-".join(spell(name, answer) for name, answer in answers.items()), answers)
+
+
+def combination(name: str) -> Combination:
+    """Return the combination called `name`; LookupError, naming the choices, if there is none."""
+    found = {each.name: each for each in combinations()}
+    try:
+        return found[name]
+    except KeyError:
+        raise LookupError(f"No combination is called {name!r}. There are: {', '.join(found)}.") from None
+
+
+def default_combination() -> Combination:
+    """Return the combination that somebody gets who accepts every default."""
+    defaults = {name: questions()[name]["default"] for name in axes()}
+    return next(each for each in combinations() if each.answers == defaults)
