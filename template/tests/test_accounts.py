@@ -1,0 +1,40 @@
+"""The user model and the admin."""
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test import Client
+
+from accounts.models import User
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_user_model_is_the_projects_own() -> None:
+    assert get_user_model() is User
+
+
+def test_names_keep_every_character() -> None:
+    user = User.objects.create_user("zoe", first_name="Zoë 🚀", last_name="Ærø")
+    user.refresh_from_db()
+    assert (user.first_name, user.last_name) == ("Zoë 🚀", "Ærø")
+
+
+def test_staff_can_use_the_admin(admin_client: Client) -> None:
+    page = admin_client.get("/admin/accounts/user/")
+    assert page.status_code == 200
+    assert settings.SITE_NAME.split()[0] in page.text
+
+
+def test_others_are_sent_to_the_login(client: Client) -> None:
+    page = client.get("/admin/")
+    assert page.status_code == 302
+    assert page["Location"].startswith("/admin/login/")
+
+
+def test_signing_in_takes_the_right_password(client: Client) -> None:
+    User.objects.create_superuser("ada", password="correct horse")
+    form = {"username": "ada", "password": "battery staple", "next": "/admin/"}
+    assert client.post("/admin/login/", form).status_code == 200
+    assert client.post("/admin/login/", form | {"password": "correct horse"}).status_code == 302

@@ -1,0 +1,36 @@
+"""What a visitor sees."""
+
+import django
+import pytest
+from django.test import Client
+from pytest_django.fixtures import SettingsWrapper
+
+from config import views
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_welcome_page_names_the_site(client: Client, settings: SettingsWrapper) -> None:
+    settings.SITE_NAME = "Ærø's <Café>"
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "<h1>Ærø&#x27;s &lt;Café&gt;</h1>" in page.text
+
+
+def test_in_development_it_tells_what_runs(client: Client, settings: SettingsWrapper) -> None:
+    settings.DEBUG = True
+    page = client.get("/")
+    assert django.get_version() in page.text
+    assert views.database() in page.text
+
+
+def test_in_production_it_does_not(client: Client) -> None:
+    assert django.get_version() not in client.get("/").text
+
+
+def test_browsers_are_told_to_load_nothing_from_elsewhere(client: Client) -> None:
+    answer = client.get("/")
+    assert "default-src 'self'" in answer["Content-Security-Policy"]
+    assert "unsafe-inline" not in answer["Content-Security-Policy"]
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["X-Frame-Options"] == "DENY"

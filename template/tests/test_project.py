@@ -1,0 +1,30 @@
+"""The repository itself: what is easily forgotten when it grows."""
+
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.django_db
+def test_no_model_change_lacks_its_migration() -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+def test_every_app_gets_into_the_image() -> None:
+    allowed = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    own = {Path(app.path).relative_to(ROOT).parts[0] for app in apps.get_app_configs() if Path(app.path).is_relative_to(ROOT)}
+    missing = [f"!{folder}" for folder in sorted(own) if f"!{folder}" not in allowed]
+    assert not missing, "add these lines to .dockerignore, or the image lacks the app"
+
+
+def test_the_development_lock_fits() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for wanted in map(Requirement, pyproject["dependency-groups"]["dev"]):
+        assert version(wanted.name) in wanted.specifier, f"{wanted}: run `make lock` and build again"
