@@ -3,7 +3,6 @@
 import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connection
 from django.test import Client
 
 from accounts.models import User

@@ -4,7 +4,7 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 
 def test_live_needs_no_database(client: Client) -> None:
@@ -18,7 +18,7 @@ def test_ready_when_the_database_answers(client: Client) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_probes_come_with_any_host_and_without_https(client: Client, settings: SettingsWrapper, path: str) -> None:
+def test_probes_come_with_any_host_and_without_https(client: Client, settings: Settings, path: str) -> None:
     settings.SECURE_SSL_REDIRECT = True
     settings.ALLOWED_HOSTS = ["example.com"]
     assert client.get(path, headers={"host": "10.1.2.3:8000"}).status_code == 200

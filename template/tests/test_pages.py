@@ -3,21 +3,21 @@
 import django
 import pytest
 from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from config import views
 
 pytestmark = pytest.mark.django_db
 
 
-def test_the_welcome_page_names_the_site(client: Client, settings: SettingsWrapper) -> None:
+def test_the_welcome_page_names_the_site(client: Client, settings: Settings) -> None:
     settings.SITE_NAME = "Ærø's <Café>"
     page = client.get("/")
     assert page.status_code == 200
     assert "<h1>Ærø&#x27;s &lt;Café&gt;</h1>" in page.text
 
 
-def test_in_development_it_tells_what_runs(client: Client, settings: SettingsWrapper) -> None:
+def test_in_development_it_tells_what_runs(client: Client, settings: Settings) -> None:
     settings.DEBUG = True
     page = client.get("/")
     assert django.get_version() in page.text
