@@ -35,6 +35,7 @@ def uv_compile(directory: Path, arguments: Iterable[str]) -> None:
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", *arguments]
     # The answers must not depend on the environment that this happens to run in.
     environment = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "UV_CONSTRAINT"}}
+    environment["UV_PYTHON_DOWNLOADS"] = "never"  # any Python here can resolve for any other
     result = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
         raise RuntimeError(f"uv could not resolve {directory.name}:\n{result.stderr}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Template
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -90,3 +92,14 @@ def default_combination() -> Combination:
     """Return the combination that somebody gets who accepts every default."""
     defaults = {name: questions()[name]["default"] for name in axes()}
     return next(each for each in combinations() if each.answers == defaults)
+
+
+def images(combination: Combination) -> list[str]:
+    """Return the images that a combination starts from: Python's, then its database server's if it has one."""
+    document = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    templates = [
+        re.search(r"^ARG PYTHON_IMAGE=(.+)$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
+        for dockerfile in (ROOT / "template").glob("*Dockerfile*")
+    ]
+    found = [templates[0].group(1) if templates[0] else "", document["database_image"]["default"]]
+    return [name for text in found if (name := Template(text).render(**combination.answers))]

@@ -23,6 +23,10 @@ BUILD_TIMEOUT = 1200.0
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 #: What a Debian "slim" image leaves out.
 SLIM = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info", "groff", "lintian"))
+DOCKER_CLEAN = (
+    'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin || true"; };'
+    ' Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";'
+)
 #: Settings of the build that the machine may have made for its network.
 NETWORK_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL")
 
@@ -94,6 +98,10 @@ def _labels(engine: Engine, name: str) -> dict[str, str] | None:
     return dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
 
 
+def _ids(engine: Engine, name: str) -> list[str]:
+    return run("docker", "images", "--quiet", "--no-trunc", name, env=engine.env).stdout.split()
+
+
 def _present(engine: Engine, name: str) -> Image | None:
     """Return the image if the engine has it, unless it is a stand-in of another recipe than today's."""
     labels = _labels(engine, name)
@@ -114,7 +122,19 @@ def _recipe(name: str) -> Recipe | None:
     repository, _, tag = name.partition(":")
     if repository == "python" and (match := re.fullmatch(r"(3\.\d+)-slim-trixie", tag)):
         return _python(match[1])
+    if repository == "postgres" and (match := re.fullmatch(r"(17|18)(-trixie)?", tag)):
+        return _postgres(match[1])
+    if repository == "mariadb" and tag == "11.8":
+        return Recipe("mariadb", "MariaDB", "trixie", ("mariadbd", "--version"))
     return None
+
+
+def _postgres(major: str) -> Recipe:
+    data = "/var/lib/postgresql/" + ("data" if int(major) < 18 else f"{major}/docker")
+    volume = "/var/lib/postgresql" + ("/data" if int(major) < 18 else "")
+    suite = {"17": "trixie", "18": "testing"}[major]
+    arguments = {"MAJOR": major, "DATA": data, "VOLUME": volume}
+    return Recipe("postgres", "PostgreSQL", suite, ("postgres", "--version"), arguments=arguments)
 
 
 def _python(version: str) -> Recipe:
@@ -166,6 +186,7 @@ def _build(engine: Engine, name: str, recipe: Recipe) -> Image:
                 raise EngineError(f"The stand-in for {name} could not be built:\n{log}")
             return Path(image_id.name).read_text(encoding="ascii").strip()
 
+    old = _ids(engine, name)
     # The version is only known from the result: ask it, then build again, from the cache, with that said.
     draft = build()
     answer = run("docker", "run", "--rm", "--network=none", "--entrypoint", recipe.version[0], draft, *recipe.version[1:], env=engine.env)
@@ -175,6 +196,7 @@ def _build(engine: Engine, name: str, recipe: Recipe) -> Image:
     detail = f"{recipe.product} {found[0]} from {recipe.origin or f'Debian {recipe.suite}'}"
     labels = (f"--label={LABEL}={detail}", f"--label={RECIPE_LABEL}={_fingerprint(recipe)}")
     build(f"--build-arg=VERSION={found[0]}", *labels, "--tag", name)
+    run("docker", "image", "rm", draft, *old, env=engine.env)
     return Image(name, Source.STAND_IN, detail)
 
 
@@ -207,15 +229,18 @@ def _ensure_base(engine: Engine, suite: str) -> str:
                     log.seek(0)
                     raise EngineError(f"A minimal Debian {suite} could not be made: {last_line(log.read() + result.stderr)}")
         # Named only now: an import of half a file system has no name, and is not found the next time.
+        old = _ids(engine, name)
         run("docker", "tag", result.stdout.strip(), name, env=engine.env)
+        if old:
+            run("docker", "image", "rm", *old, env=engine.env)
         return name
 
 
 def _mmdebstrap(suite: str) -> list[str]:
-    apt = [f"--aptopt={key} \"{value}\"" for key, value in APT_OPTIONS.items()]
-    # As in Debian's own images, an installed package's archive is not kept; `rm` of that file keeps it.
-    clean = 'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb || true"; };'
-    hook = f"--customize-hook=echo '{clean}' > \"$1/etc/apt/apt.conf.d/docker-clean\""
+    options = APT_OPTIONS | {"Acquire::GzipIndexes": "true"}
+    apt = [f'--aptopt={key} "{value}"' for key, value in options.items()]
+    # As in Debian's own images, apt keeps no archive and no cache; those who want one remove that file.
+    hook = f"--customize-hook=echo '{DOCKER_CLEAN}' > \"$1/etc/apt/apt.conf.d/docker-clean\"; rm -f \"$1\"/var/cache/apt/*.bin"
     packages = "--include=ca-certificates,netbase,tzdata"
     return ["mmdebstrap", "--variant=minbase", packages, *apt, *(f"--dpkgopt={option}" for option in SLIM), hook]
 

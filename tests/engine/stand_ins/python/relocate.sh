@@ -14,12 +14,7 @@ cp -a "$files"/usr/include/*-linux-gnu/"$python"/pyconfig.h "$target/include/$py
 
 # What makes pip, setuptools and ensurepip treat it as the distribution's.
 rm -rf "$lib/EXTERNALLY-MANAGED" "$lib/sitecustomize.py" "$lib/_distutils_system_mod.py" "$lib"/config-*
-cat >> "$lib/sysconfig/__init__.py" <<'END'
-
-
-def _get_preferred_schemes():
-    return {"prefix": "posix_prefix", "home": "posix_home", "user": "posix_user"}
-END
+sed -i "s/'posix_local'$/'posix_prefix'/" "$lib/sysconfig/__init__.py"
 # The binary has a frozen site.py inside, so it needs the same change; the two names are equally long.
 sed -i 's/dist-packages/site-packages/g' "$target/bin/$python" "$lib/site.py"
 sed -i 's/^def _ensurepip_is_disabled_in_debian_for_system():$/&\n    return/' "$lib/ensurepip/__init__.py"

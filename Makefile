@@ -1,0 +1,45 @@
+# `make help` lists what there is. Needed: Python 3.11 or newer, git and make. The rest is set up when it is first used.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+WORKERS ?= $(shell nproc)
+DEMO ?= demo
+PORT ?= 8000
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## generate a site with the default answers into ./demo, and start it
+	@PORT=$(PORT) $(BIN)/python -m tests.demo start $(DEMO)
+
+demo-stop: $(READY) ## stop that site, and remove what it left
+	@$(BIN)/python -m tests.demo stop $(DEMO)
+
+test: $(READY) ## run the whole suite; only=py3.14-postgres-drf-multi tests that combination alone
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(if $(only),--only $(only))
+
+lint: $(READY) ## check style and types of the template's own code
+	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
+
+lock: $(READY) ## resolve the template's dependencies anew, and write them into it
+	$(BIN)/uv pip compile --quiet --group dev --output-file requirements.txt
+	$(BIN)/python -m tests.lock
+
+benchmark: $(READY) ## measure sizes and times against the budgets
+	$(BIN)/python -m benchmarks
+
+engine: ## start a Docker engine, if none answers
+	@$(PYTHON) -m tests.engine start
+
+engine-stop: ## stop the engine that was started here
+	@$(PYTHON) -m tests.engine stop
+
+$(READY): requirements.txt
+	@echo "Setting up .venv" >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Slipway needs Python 3.11 or newer: make PYTHON=python3.13")'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --require-hashes --requirement requirements.txt
+	@touch $@
+
+.PHONY: help demo demo-stop test lint lock benchmark engine engine-stop

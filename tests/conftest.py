@@ -1,0 +1,245 @@
+"""One render per combination, shared by all that is tested of it; progress, and the table at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_copie.plugin import Copie
+from xdist.scheduler import LoadScopeScheduling
+
+from tests import matrix
+from tests.engine import Engine, EngineError, Image, ImageUnavailable, ensure_engine, ensure_image, stop_engine
+from tests.matrix import ROOT, Combination
+from tests.project import Project
+
+MYSQL_STAND_IN = ROOT / "tests" / "mysql-by-mariadb.yaml"
+REPORT = ROOT / "reports" / "matrix.md"
+
+
+# --- which combinations ------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--only`, which `make test only=NAME` passes on."""
+    parser.addoption("--only", metavar="NAME", help="test one combination alone, such as py3.14-postgres-drf-multi")
+
+
+def selected(config: pytest.Config) -> list[Combination]:
+    """Return the combinations to test."""
+    only = config.getoption("--only")
+    try:
+        return [matrix.combination(only)] if only else list(matrix.combinations())
+    except LookupError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give every test that asks for a `project` each combination in turn."""
+    if "project" in metafunc.fixturenames:
+        chosen = selected(metafunc.config)
+        metafunc.parametrize("project", chosen, ids=[each.name for each in chosen], indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--only`, leave out what is not about that combination."""
+    if config.getoption("--only"):
+        items[:] = [item for item in items if "project" in getattr(item, "fixturenames", [])]
+
+
+class ByCombination(LoadScopeScheduling):  # type: ignore[misc]
+    """Give all tests of one combination to one worker, so that each is rendered and built once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return combination_of(nodeid) or nodeid.partition("::")[0]
+
+
+def combination_of(nodeid: str) -> str | None:
+    """Return the name of the combination that a test is about, if it is about one."""
+    name = nodeid.rpartition("[")[2].rstrip("]") if nodeid.endswith("]") else ""
+    return name if name in _NAMES else None
+
+
+_NAMES = {each.name for each in matrix.combinations()}
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByCombination:
+    """Tell pytest-xdist how to spread the tests."""
+    return ByCombination(config, log)
+
+
+# --- the engine and its images -----------------------------------------------------------------------------------
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have an engine and the base images before the first test, and say which they are."""
+    os.environ["COPIER_SETTINGS_PATH"] = os.devnull  # a developer's own settings would change the answers
+    if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        return
+    try:
+        engine = ensure_engine()
+        session.config.stash[_ENGINE] = engine
+        images = [image_or_stand_in(engine, name) for name in needed_images(session.config)]
+    except EngineError as error:
+        pytest.exit(str(error), returncode=1)
+    session.config.stash[_IMAGES] = list(dict.fromkeys(images))
+
+
+_ENGINE = pytest.StashKey[Engine]()
+_IMAGES = pytest.StashKey[list[str]]()
+
+
+def needed_images(config: pytest.Config) -> list[str]:
+    """Return the images that the selected combinations start from."""
+    return list(dict.fromkeys(name for each in selected(config) for name in matrix.images(each)))
+
+
+def image_or_stand_in(engine: Engine, name: str) -> str:
+    """Make an image available, and say in a line where it is from. MySQL's may be replaced by MariaDB's."""
+    try:
+        image = ensure_image(engine, name)
+    except ImageUnavailable:
+        if not name.startswith("mysql:"):
+            raise
+        mariadb = ensure_image(engine, mariadb_image())
+        return f"{name}: cannot be had here. MARIADB STANDS IN FOR MYSQL when mysql combinations boot ({describe(mariadb)})"
+    return describe(image)
+
+
+def describe(image: Image) -> str:
+    """Return a line on where an image is from."""
+    return f"{image.name}: {image.source.value}" + (f" ({image.detail})" if image.detail else "")
+
+
+def mariadb_image() -> str:
+    """Return the image that MariaDB combinations use."""
+    return next(matrix.images(each)[1] for each in matrix.combinations() if each.answers["database"] == "mariadb")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine that everything runs on."""
+    return ensure_engine()
+
+
+# --- a project ---------------------------------------------------------------------------------------------------
+
+
+def make_project(copie: Copie, engine: Engine, combination: Combination) -> Project:
+    """Render a combination as its user would have it: in git, with the answers that were asked for."""
+    result = copie.copy(extra_answers=combination.data)
+    assert result.exception is None, f"{combination.name}: {result.exception!r}"
+    assert result.project_dir
+    assert result.answers == combination.data
+    project = Project(result.project_dir, combination, engine, {"PORT": "0", "HOST_UID": "1000", "HOST_GID": "1000"})
+    git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Start"]):
+        project.run(*git, *command)
+    for image in matrix.images(combination):
+        if image.startswith("mysql:"):
+            try:
+                ensure_image(engine, image)
+            except ImageUnavailable:
+                project.environment["COMPOSE_FILE"] = f"compose.yaml:{MYSQL_STAND_IN}"
+                project.environment["MARIADB_IMAGE"] = mariadb_image()
+    if os.getuid() == 0:  # containers write as a user without rights, whose files these then are
+        subprocess.run(["chown", "--recursive", "1000:1000", project.path], check=True)
+        project.environment |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+    else:
+        project.environment |= {"HOST_UID": str(os.getuid()), "HOST_GID": str(os.getgid())}
+    return project
+
+
+def clean_up(project: Project) -> None:
+    """Remove a project's containers, volumes and images."""
+    project.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
+    project.run("sh", "-c", f"docker image rm --force {project.slug}:latest {project.slug}:development || true")
+
+
+@pytest.fixture(scope="session")
+def project(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
+    """The combination's project, rendered once for all of its tests."""
+    made = make_project(copie_session, engine, request.param)
+    yield made
+    clean_up(made)
+
+
+# --- what is shown -----------------------------------------------------------------------------------------------
+
+_rows: dict[str, dict[str, str]] = {}
+_left: Counter[str] = Counter()
+_failed: set[str] = set()
+_started = time.monotonic()
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Any:
+    """Note a figure for the table: `record("build", "3.1 s")`."""
+
+    def note(column: str, value: str) -> None:
+        request.node.user_properties.append((column, value))
+
+    return note
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Count each combination's tests, so as to tell when it is done."""
+    _left.update(name for item in session.items if (name := combination_of(item.nodeid)))
+
+
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """The same, where workers collect."""
+    if not _left:
+        _left.update(name for nodeid in ids if (name := combination_of(nodeid)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep the figures, and print a line for each combination that is done."""
+    name = combination_of(report.nodeid)
+    if not name or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    _rows.setdefault(name, {})
+    if report.failed:
+        _failed.add(name)
+    if report.when == "call":
+        _rows[name].update({str(column): str(value) for column, value in report.user_properties})
+    if report.when == "teardown":
+        _left[name] -= 1
+        if _left[name] == 0:
+            done = sum(1 for count in _left.values() if count == 0)
+            verdict = "FAILED" if name in _failed else "ok"
+            figures = ", ".join(f"{column} {value}" for column, value in _rows[name].items())
+            clock = time.strftime("%M:%S", time.gmtime(time.monotonic() - _started))
+            print(f"\n{clock} [{done}/{len(_left)}] {name}: {verdict}; {figures}", flush=True)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the matrix, and write it as a file; say which images were stand-ins."""
+    images = config.stash.get(_IMAGES, [])
+    lines = [f"- {line}" for line in images]
+    order = [name for name in (each.name for each in matrix.combinations()) if name in _rows]
+    columns = list(dict.fromkeys(column for name in order for column in _rows[name]))
+    if order:
+        lines += ["", f"| combination | result | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+        for name in order:
+            cells = [_rows[name].get(column, "") for column in columns]
+            lines.append(f"| {name} | {'FAILED' if name in _failed else 'ok'} | {' | '.join(cells)} |")
+    if lines:
+        terminalreporter.section("images and combinations")
+        terminalreporter.write_line("\n".join(lines))
+        REPORT.parent.mkdir(exist_ok=True)
+        REPORT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the engine if it was started for these tests."""
+    engine = config.stash.get(_ENGINE, None)
+    if engine and engine.started:
+        stop_engine()

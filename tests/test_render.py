@@ -1,0 +1,160 @@
+"""Every combination renders to a repository that reads as if written by hand for it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import copier
+import pytest
+import yaml
+from validate_pyproject.api import Validator
+
+from tests import matrix
+from tests.matrix import ROOT
+from tests.project import Project
+
+# What betrays a choice, wherever in the repository it stands. A word may belong to several choices.
+TRACES: dict[tuple[str, Any], str] = {
+    ("database", "sqlite"): r"sqlite",
+    ("database", "postgres"): r"postgres|psycopg|\bpg_",
+    ("database", "mysql"): r"mysql",
+    ("database", "mariadb"): r"mariadb|mysql",
+    ("use_drf", True): r"rest_framework|djangorestframework|\bdrf|spectacular|swagger|\bAPI\b|/api\b|test_api|throttl",
+    ("multi_stage", True): r"\bAS (build|runtime)\b|--from=build",
+}
+# MySQL is spoken to with MariaDB's client library, so its packages may be named there.
+SHARED = {("database", "mysql"): r"libmariadb\S*"}
+
+YAMLLINT = """
+extends: default
+rules:
+  comments: {min-spaces-from-content: 1}
+  document-start: disable
+  line-length: {max: 120}
+  truthy: {check-keys: false}
+"""
+
+
+def files(directory: Path) -> dict[str, str]:
+    """Return every text file of a repository that git would see: name -> text."""
+    return {
+        str(path.relative_to(directory)): path.read_text(encoding="utf-8")
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and not {".git", "__pycache__"} & set(path.relative_to(directory).parts)
+    }
+
+
+def tool(name: str) -> str:
+    """Return the path of a command-line tool that was installed beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
+def test_nothing_is_left_unrendered(project: Project) -> None:
+    for name, text in files(project.path).items():
+        assert not re.search(r"[{%}]|\.jinja$", name), name
+        if not re.search(r"\.html$|workflows/", name):  # Django's templates and GitHub's expressions look the same
+            assert not re.search(r"\{\{|\{%|\{#|%\}", text), name
+        assert "copier" not in text.lower() or name in {"README.md", ".copier-answers.yml"}, name
+
+
+def test_white_space_is_clean(project: Project) -> None:
+    for name, text in files(project.path).items():
+        assert not re.search(r"[ \t]+$", text, re.MULTILINE), name
+        assert text == "" or (text.endswith("\n") and not text.endswith("\n\n")), name
+        assert not text.startswith("\n"), name
+        # Python separates top-level definitions by two blank lines, a Dockerfile its stages; nothing uses more.
+        assert "\n\n\n\n" not in text, name
+        if not name.endswith(".py") and not name.startswith("Dockerfile"):
+            assert "\n\n\n" not in text, name
+
+
+def test_no_trace_of_what_was_not_chosen(project: Project) -> None:
+    answers = project.combination.answers
+    chosen = "|".join(word for (name, answer), word in TRACES.items() if answers[name] == answer)
+    everything = {**files(project.path), ".": "\n".join(files(project.path))}
+    for (question, answer), words in TRACES.items():
+        if answers[question] == answer:
+            assert any(re.search(words, text) for text in everything.values()), f"{words} betrays nothing"
+            continue
+        allowed = SHARED.get((question, answers[question]), "(?!)")
+        for name, text in everything.items():
+            text = re.sub(allowed, "", text)
+            found = [each for each in re.findall(words, text) if not (chosen and re.search(chosen, str(each)))]
+            assert not found, f"{name} shows a trace of {question}={answer}: {found}"
+
+
+def test_metadata_is_valid(project: Project) -> None:
+    pyproject = tomllib.loads((project.path / "pyproject.toml").read_text(encoding="utf-8"))
+    Validator()(pyproject)
+    assert pyproject["project"]["name"] == project.slug
+    answers = yaml.safe_load((project.path / ".copier-answers.yml").read_text(encoding="utf-8"))
+    assert {name: answers[name] for name in matrix.questions()} == project.combination.data
+    assert answers["_commit"]
+    assert answers["_src_path"]
+
+
+def test_it_renders_again_without_trust_and_without_network(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise AssertionError("rendering reached for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    copier.run_copy(
+        str(ROOT), tmp_path, data=project.combination.data, vcs_ref="HEAD", defaults=True, unsafe=False, quiet=True
+    )
+    first, second = files(project.path), files(tmp_path)
+    first.pop(".copier-answers.yml")
+    second.pop(".copier-answers.yml")
+    assert second == first
+
+
+def test_python_is_clean(project: Project) -> None:
+    project.run(tool("ruff"), "check", "--no-cache", ".")
+    project.run(tool("ruff"), "format", "--no-cache", "--check", ".")
+
+
+def test_yaml_is_clean(project: Project) -> None:
+    names = [name for name in files(project.path) if name.endswith((".yml", ".yaml"))]
+    assert len(names) >= 4
+    project.run(tool("yamllint"), "--strict", "--config-data", YAMLLINT, *names)
+
+
+def test_dockerfile_is_clean(project: Project) -> None:
+    project.run(tool("hadolint"), "Dockerfile")
+    assert "no warnings found" in project.docker("build", "--check", ".")
+
+
+def test_compose_file_is_clean(project: Project) -> None:
+    assert project.run("docker", "compose", "--file", "compose.yaml", "config", "--quiet") == ""
+    web = yaml.safe_load(project.compose("config"))["services"]["web"]
+    assert [port["host_ip"] for port in web["ports"]] == ["127.0.0.1"]
+
+
+def test_the_makefile_lists_its_targets(project: Project) -> None:
+    listed = {line.split()[0] for line in project.run("make").splitlines()}
+    assert listed == {
+        *("help", "up", "down", "logs", "shell", "migrate", "makemigrations", "createsuperuser", "test", "lint", "lock"),
+        "build",
+    }
+
+
+def test_the_command_line_needs_no_trust_and_tells_what_comes_next(tmp_path: Path) -> None:
+    folder = tmp_path / "my site"
+    command = [tool("copier"), "copy", "--defaults", "--vcs-ref", "HEAD", "--data", "project_name=Ærø", str(ROOT), str(folder)]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    commands = [line.strip() for line in result.stderr.splitlines() if line.startswith("      ")]
+    assert commands[0] == f"cd '{folder}'"
+    assert len(commands) == 3
+    assert commands[2] == "docker compose up"
+    git = "git config user.name Test; git config user.email test@example.com; " + commands[1].partition("&& ")[2]
+    subprocess.run(["sh", "-ec", f"{commands[0]}; git init --quiet; {git}; git status --porcelain"], check=True)
+    assert (folder / ".git").is_dir()
