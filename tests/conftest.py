@@ -7,12 +7,11 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_copie.plugin import Copie
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests import matrix
 from tests.engine import Engine, EngineError, Image, ImageUnavailable, ensure_engine, ensure_image, stop_engine
@@ -108,7 +107,7 @@ def image_or_stand_in(engine: Engine, name: str) -> str:
         if not name.startswith("mysql:"):
             raise
         mariadb = ensure_image(engine, mariadb_image())
-        return f"{name}: cannot be had here. MARIADB STANDS IN FOR MYSQL when mysql combinations boot ({describe(mariadb)})"
+        return f"{name}: cannot be had here. MARIADB STANDS IN FOR MYSQL when mysql boots: {describe(mariadb)}"
     return describe(image)
 
 
@@ -150,7 +149,11 @@ def make_project(copie: Copie, engine: Engine, combination: Combination) -> Proj
                 project.environment["MARIADB_IMAGE"] = mariadb_image()
     if os.getuid() == 0:  # containers write as a user without rights, whose files these then are
         subprocess.run(["chown", "--recursive", "1000:1000", project.path], check=True)
-        project.environment |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+        project.environment |= {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "safe.directory",
+            "GIT_CONFIG_VALUE_0": "*",
+        }
     else:
         project.environment |= {"HOST_UID": str(os.getuid()), "HOST_GID": str(os.getgid())}
     return project

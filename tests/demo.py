@@ -28,7 +28,7 @@ def start(folder: Path, port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            sys.exit(f"Port {port} is in use. Stop what uses it (`make demo-stop` for an earlier demo), or: make demo PORT={port + 1}")
+            sys.exit(f"Port {port} is in use. Free it (an earlier demo: make demo-stop), or make demo PORT={port + 1}")
     engine = ensure_engine()
     try:
         for image in matrix.images(matrix.default_combination()):

@@ -50,7 +50,10 @@ def compile_locks(directory: Path, *arguments: str) -> None:
 def requirements(pyproject: Path) -> set[str]:
     """Return all that a project asks for, its groups included."""
     document = tomllib.loads(pyproject.read_text(encoding="utf-8"))
-    return {*document["project"]["dependencies"], *(each for group in document["dependency-groups"].values() for each in group)}
+    return {
+        *document["project"]["dependencies"],
+        *(each for group in document["dependency-groups"].values() for each in group),
+    }
 
 
 def entries(lock: str) -> tuple[str, list[str]]:
@@ -62,7 +65,10 @@ def entries(lock: str) -> tuple[str, list[str]]:
 def condition(chosen: list[Answers]) -> str:
     """Return the Jinja condition that holds for exactly the `chosen` answers of the matrix; "" if for all."""
     spans = axes()
-    seen = {name: [value for value in values if any(each[name] == value for each in chosen)] for name, values in spans.items()}
+    seen = {
+        name: [value for value in values if any(each[name] == value for each in chosen)]
+        for name, values in spans.items()
+    }
     size = 1
     for values in seen.values():
         size *= len(values)
@@ -119,7 +125,16 @@ def main() -> None:
         oldest = axes()["python_version"][0]
         uv_compile(
             Path(folder),
-            [everything.name, "--universal", "--python-version", oldest, "--no-annotate", "--no-header", "-o", pins.name],
+            [
+                everything.name,
+                "--universal",
+                "--python-version",
+                oldest,
+                "--no-annotate",
+                "--no-header",
+                "-o",
+                pins.name,
+            ],
         )
         names = [Requirement(line).name for line in pins.read_text(encoding="utf-8").splitlines()]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -128,7 +143,7 @@ def main() -> None:
         locks: dict[str, list[tuple[Combination, str]]] = {lock: [] for lock in LOCKS}
         for project, combination in projects.items():
             asked = (project / "pyproject.toml").read_text(encoding="utf-8")
-            asked = re.sub(r'(?m)^(name|description) = .*\n', "", asked)
+            asked = re.sub(r"(?m)^(name|description) = .*\n", "", asked)
             if asked not in done:
                 print(f"resolving {combination.name}", file=sys.stderr)
                 for lock in LOCKS:

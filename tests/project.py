@@ -17,7 +17,7 @@ from tests.matrix import Combination
 COMMAND_TIMEOUT = 900  # seconds: a first build compiles, and two cores are shared
 
 
-class CommandFailed(AssertionError):
+class CommandError(AssertionError):
     """A command ended otherwise than it had to. The message holds the end of what it printed."""
 
 
@@ -41,7 +41,10 @@ class Project:
         return str(self.combination.answers["database"])
 
     def run(self, *command: str, fails: bool = False, timeout: float = COMMAND_TIMEOUT) -> str:
-        """Run `command` in the project, and return what it printed; CommandFailed if it succeeds or fails unexpectedly."""
+        """Run `command` in the project, and return what it printed.
+
+        CommandError if it fails, or succeeds though it `fails`; TimeoutExpired after `timeout` seconds.
+        """
         result = subprocess.run(
             command,
             cwd=self.path,
@@ -56,7 +59,7 @@ class Project:
         )
         if bool(result.returncode) != fails:
             tail = "\n".join(result.stdout.splitlines()[-60:])
-            raise CommandFailed(f"{self.combination.name}: `{' '.join(command)}` exited {result.returncode}:\n{tail}")
+            raise CommandError(f"{self.combination.name}: `{' '.join(command)}` exited {result.returncode}:\n{tail}")
         return result.stdout
 
     def docker(self, *arguments: str, fails: bool = False) -> str:
@@ -67,10 +70,10 @@ class Project:
         """Run `docker compose` in the project. When starting it fails, the services' logs are shown as well."""
         try:
             return self.run("docker", "compose", "--progress", "quiet", *arguments, fails=fails)
-        except CommandFailed as error:
+        except CommandError as error:
             if arguments[0] == "up":
                 logs = self.run("docker", "compose", "logs", "--no-color", "--tail", "40")
-                raise CommandFailed(f"{error}\n--- logs ---\n{logs}") from None
+                raise CommandError(f"{error}\n--- logs ---\n{logs}") from None
             raise
 
     def inspect(self, name: str) -> dict[str, Any]:
@@ -88,7 +91,7 @@ class Project:
         return self.compose("ps", "--all", "--quiet", service).strip()
 
     def wait_healthy(self, container: str, seconds: float = 60) -> None:
-        """Wait until a container's HEALTHCHECK passes; CommandFailed with its log if it ends or takes too long."""
+        """Wait until a container's HEALTHCHECK passes; CommandError with its log if it ends or takes too long."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             state = self.inspect(container)["State"]
@@ -97,7 +100,7 @@ class Project:
             if not state["Running"]:
                 break
             time.sleep(0.2)
-        raise CommandFailed(f"{container} did not become healthy: {state}\n{self.docker('logs', container)}")
+        raise CommandError(f"{container} did not become healthy: {state}\n{self.docker('logs', container)}")
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,14 @@ def get(url: str, headers: dict[str, str] | None = None, timeout: float = 30) ->
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay())
     try:
         with opener.open(request, timeout=timeout) as answer:
-            return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read().decode(errors="replace"))
+            return Answer(
+                answer.status,
+                {name.lower(): value for name, value in answer.headers.items()},
+                answer.read().decode(errors="replace"),
+            )
     except urllib.error.HTTPError as error:
-        return Answer(error.code, {name.lower(): value for name, value in error.headers.items()}, error.read().decode(errors="replace"))
+        return Answer(
+            error.code,
+            {name.lower(): value for name, value in error.headers.items()},
+            error.read().decode(errors="replace"),
+        )

@@ -77,7 +77,14 @@ def test_its_own_tests_pass(project: Project, site: str, record: Any) -> None:
 
 
 def test_its_linters_pass(project: Project, site: str) -> None:
-    project.compose("exec", "-T", "web", "sh", "-ec", "ruff check --no-cache; ruff format --no-cache --check; mypy --cache-dir=/tmp/mypy .")
+    project.compose(
+        "exec",
+        "-T",
+        "web",
+        "sh",
+        "-ec",
+        "ruff check --no-cache; ruff format --no-cache --check; mypy --cache-dir=/tmp/mypy .",
+    )
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,14 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def built(project: Project) -> dict[str, Any]:
     """The production image, built in a folder full of things that must not get into it."""
-    for name in (".env", "production.env", "db.sqlite3", ".venv/canary.py", "accounts/__pycache__/canary.pyc", "backup.sql"):
+    for name in (
+        ".env",
+        "production.env",
+        "db.sqlite3",
+        ".venv/canary.py",
+        "accounts/__pycache__/canary.pyc",
+        "backup.sql",
+    ):
         (project.path / name).parent.mkdir(parents=True, exist_ok=True)
         (project.path / name).write_text(f"SECRET_KEY={CANARY}\n", encoding="utf-8")
     start = time.monotonic()

@@ -141,14 +141,36 @@ def test_compose_file_is_clean(project: Project) -> None:
 def test_the_makefile_lists_its_targets(project: Project) -> None:
     listed = {line.split()[0] for line in project.run("make").splitlines()}
     assert listed == {
-        *("help", "up", "down", "logs", "shell", "migrate", "makemigrations", "createsuperuser", "test", "lint", "lock"),
+        *(
+            "help",
+            "up",
+            "down",
+            "logs",
+            "shell",
+            "migrate",
+            "makemigrations",
+            "createsuperuser",
+            "test",
+            "lint",
+            "lock",
+        ),
         "build",
     }
 
 
 def test_the_command_line_needs_no_trust_and_tells_what_comes_next(tmp_path: Path) -> None:
     folder = tmp_path / "my site"
-    command = [tool("copier"), "copy", "--defaults", "--vcs-ref", "HEAD", "--data", "project_name=Ærø", str(ROOT), str(folder)]
+    command = [
+        tool("copier"),
+        "copy",
+        "--defaults",
+        "--vcs-ref",
+        "HEAD",
+        "--data",
+        "project_name=Ærø",
+        str(ROOT),
+        str(folder),
+    ]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     commands = [line.strip() for line in result.stderr.splitlines() if line.startswith("      ")]

@@ -6,4 +6,13 @@ from .debian import EngineError
 from .engine import Engine, ensure_engine, stop_engine
 from .images import Image, ImageUnavailable, Source, ensure_image
 
-__all__ = ["Engine", "EngineError", "Image", "ImageUnavailable", "Source", "ensure_engine", "ensure_image", "stop_engine"]
+__all__ = [
+    "Engine",
+    "EngineError",
+    "Image",
+    "ImageUnavailable",
+    "Source",
+    "ensure_engine",
+    "ensure_image",
+    "stop_engine",
+]

@@ -14,7 +14,9 @@ from .images import ensure_image
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python3 -m tests.engine", description="The Docker engine that the tests talk to.")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.engine", description="The Docker engine that the tests talk to."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("start", help="find an engine, or set a private one up")
     commands.add_parser("stop", help="stop the private engine and its containers")

@@ -88,13 +88,17 @@ def require_root_on_debian(purpose: str) -> None:
 @cache
 def mirror() -> str:
     """Return the URL of the mirror that the machine's own apt uses for its distribution."""
-    targets = run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT) $(ORIGIN)", "Created-By: Packages")
+    targets = run(
+        "apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT) $(ORIGIN)", "Created-By: Packages"
+    )
     found = [line.split() for line in targets.stdout.splitlines()]
     own = [row for row in found if row[1:3] == [codename(), "main"]]
     # Another vendor may publish a "main" under the same release name; only Debian's own calls itself Debian.
     own.sort(key=lambda row: row[3:] != ["Debian"])
     if not own:
-        raise EngineError(f"apt has no source for '{codename()} main': add the Debian mirror to /etc/apt/sources.list.d.")
+        raise EngineError(
+            f"apt has no source for '{codename()} main': add the Debian mirror to /etc/apt/sources.list.d."
+        )
     return own[0][0].rstrip("/")
 
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .debian import EngineError, cache_root, install, last_line, require_root_on_debian, run, say, unpack
+from .debian import EngineError, cache_root, install, require_root_on_debian, run, say, unpack
 
 #: What Debian testing gives. runc and iptables are the machine's own: they follow its libc and its kernel.
 PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd", "tini-static")
@@ -72,7 +72,11 @@ class Layout:
         """Return the caller's environment, pointed at the private engine."""
         env = {key: value for key, value in os.environ.items() if key not in OVERRIDES}
         path = [part for part in env.get("PATH", os.defpath).split(":") if part != str(self.bin)]
-        return env | {"DOCKER_HOST": self.host, "DOCKER_CONFIG": str(self.config), "PATH": ":".join([str(self.bin), *path])}
+        return env | {
+            "DOCKER_HOST": self.host,
+            "DOCKER_CONFIG": str(self.config),
+            "PATH": ":".join([str(self.bin), *path]),
+        }
 
 
 # -- Finding one ---------------------------------------------------------------------------------------------
@@ -177,7 +181,9 @@ def _set_up(layout: Layout) -> None:
             candidates = (work / "files" / "usr").rglob(name)  # not below etc: init scripts carry the same names
             found = next((path for path in candidates if path.is_file() and os.access(path, os.X_OK)), None)
             if found is None:
-                raise EngineError(f"Debian testing's packages no longer hold '{name}': PACKAGES in tests/engine/engine.py is out of date.")
+                raise EngineError(
+                    f"Debian testing's packages no longer hold '{name}': correct PACKAGES in tests/engine/engine.py."
+                )
             shutil.copy2(found, folder / name)
     (work / "bin" / "tini-static").rename(work / "bin" / "docker-init")  # the name that `--init` looks for
     (work / "bin").rename(layout.bin)
@@ -249,7 +255,9 @@ def _free_pool() -> str:
     for pool in POOLS:
         if not any(ipaddress.IPv4Network(pool).overlaps(network) for network in taken):
             return pool
-    raise EngineError("Every address range in POOLS of tests/engine/engine.py is routed elsewhere: add one that is free here.")
+    raise EngineError(
+        "Every address range in POOLS of tests/engine/engine.py is routed elsewhere: add one that is free here."
+    )
 
 
 # -- Stopping, and clearing up after a crash -----------------------------------------------------------------
@@ -343,7 +351,9 @@ def _contained(layout: Layout) -> list[int]:
 def _mounts(layout: Layout) -> list[str]:
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     points = [line.split()[4].replace("\\040", " ") for line in lines]
-    return [point for point in points if Path(point).is_relative_to(layout.data) or Path(point).is_relative_to(layout.run)]
+    return [
+        point for point in points if Path(point).is_relative_to(layout.data) or Path(point).is_relative_to(layout.run)
+    ]
 
 
 def _end(pids: list[int], number: signal.Signals) -> None:

@@ -31,7 +31,7 @@ DOCKER_CLEAN = (
 NETWORK_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL")
 
 
-class ImageUnavailable(EngineError):
+class ImageUnavailable(EngineError):  # noqa: N818
     """An image that cannot be pulled, and that has no stand-in here."""
 
 
@@ -124,9 +124,21 @@ def _recipe(name: str) -> Recipe | None:
         return _python(match[1])
     if repository == "postgres" and (match := re.fullmatch(r"(17|18)(-trixie)?", tag)):
         return _postgres(match[1])
-    if repository == "mariadb" and tag == "11.8":
-        return Recipe("mariadb", "MariaDB", "trixie", ("mariadbd", "--version"))
-    return None
+    return _SIMPLE.get(name)
+
+
+def _server(name: str, product: str, suite: str) -> Recipe:
+    return Recipe("redis", product, suite, (f"{name}-server", "--version"), arguments={"NAME": name})
+
+
+_SIMPLE = {
+    "mariadb:11.8": Recipe("mariadb", "MariaDB", "trixie", ("mariadbd", "--version")),
+    "redis:8": _server("redis", "Redis", "trixie"),
+    "valkey/valkey:8": _server("valkey", "Valkey", "trixie"),
+    "valkey/valkey:9": _server("valkey", "Valkey", "testing"),
+    "caddy:2": Recipe("caddy", "Caddy", "testing", ("caddy", "version")),
+    "registry:2": Recipe("registry", "Docker Registry", "trixie", ("registry", "--version")),
+}
 
 
 def _postgres(major: str) -> Recipe:
@@ -146,20 +158,29 @@ def _python(version: str) -> Recipe:
     prefix = _host_python(version)
     if prefix is None:
         raise ImageUnavailable(
-            f"The image python:{version}-slim-trixie cannot be pulled, Debian has no Python {version}, and this machine "
-            f"has none to copy: install one with `uv python install {version}` or `pyenv install {version}`."
+            f"The image python:{version}-slim-trixie cannot be pulled, Debian has no Python {version}, and this "
+            f"machine has none to copy: install one with `uv python install {version}` or `pyenv install {version}`."
         )
     arguments |= {"ORIGIN": "host"}
-    return Recipe("python", "Python", "trixie", command, "this machine's own, on Debian trixie", arguments, {"prefix": prefix})
+    return Recipe(
+        "python", "Python", "trixie", command, "this machine's own, on Debian trixie", arguments, {"prefix": prefix}
+    )
 
 
 def _host_python(version: str) -> Path | None:
     """Return the prefix of a self-contained Python on this machine: uv's, pyenv's, or /usr/local."""
     home = Path.home()
-    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share") / "uv/python")
+    uv = Path(
+        os.environ.get("UV_PYTHON_INSTALL_DIR")
+        or Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share") / "uv/python"
+    )
     pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv") / "versions"
     candidates = [*uv.glob(f"cpython-{version}.*-linux-*-gnu"), *pyenv.glob(f"{version}.*"), Path("/usr/local")]
-    usable = [path for path in candidates if (path / "bin" / f"python{version}").is_file() and (path / "include" / f"python{version}").is_dir()]
+    usable = [
+        path
+        for path in candidates
+        if (path / "bin" / f"python{version}").is_file() and (path / "include" / f"python{version}").is_dir()
+    ]
     # The newest patch release first: 3.12.10 after 3.12.9.
     return max(usable, key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)], default=None)
 
@@ -189,7 +210,17 @@ def _build(engine: Engine, name: str, recipe: Recipe) -> Image:
     old = _ids(engine, name)
     # The version is only known from the result: ask it, then build again, from the cache, with that said.
     draft = build()
-    answer = run("docker", "run", "--rm", "--network=none", "--entrypoint", recipe.version[0], draft, *recipe.version[1:], env=engine.env)
+    answer = run(
+        "docker",
+        "run",
+        "--rm",
+        "--network=none",
+        "--entrypoint",
+        recipe.version[0],
+        draft,
+        *recipe.version[1:],
+        env=engine.env,
+    )
     found = re.search(r"\d+(\.\d+)+", answer.stdout)
     if found is None:
         raise EngineError(f"The stand-in for {name} does not run: {last_line(answer.stderr)}")
@@ -216,18 +247,27 @@ def _ensure_base(engine: Engine, suite: str) -> str:
             command = [*_mmdebstrap(suite), f"--customize-hook=copy-in {folder}/. /usr/local/share/ca-certificates"]
             command += ['--customize-hook=chroot "$1" update-ca-certificates', suite, "-", *sources(suite).splitlines()]
             changes = [f"LABEL {RECIPE_LABEL}={fingerprint}", 'CMD ["bash"]']
-            changes += [f"ENV {key}={BUNDLE}" for key in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE") if certificates]
+            changes += [
+                f"ENV {key}={BUNDLE}" for key in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE") if certificates
+            ]
             options = [part for change in changes for part in ("--change", change)]
             with (Path(folder) / "log").open("w+", encoding="utf-8") as log:
                 make = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
                 result = subprocess.run(
-                    ["docker", "import", *options, "-"], stdin=make.stdout, capture_output=True, text=True, env=engine.env, check=False
+                    ["docker", "import", *options, "-"],
+                    stdin=make.stdout,
+                    capture_output=True,
+                    text=True,
+                    env=engine.env,
+                    check=False,
                 )
                 if make.stdout:
                     make.stdout.close()
                 if make.wait() or result.returncode:
                     log.seek(0)
-                    raise EngineError(f"A minimal Debian {suite} could not be made: {last_line(log.read() + result.stderr)}")
+                    raise EngineError(
+                        f"A minimal Debian {suite} could not be made: {last_line(log.read() + result.stderr)}"
+                    )
         # Named only now: an import of half a file system has no name, and is not found the next time.
         old = _ids(engine, name)
         run("docker", "tag", result.stdout.strip(), name, env=engine.env)
@@ -240,7 +280,8 @@ def _mmdebstrap(suite: str) -> list[str]:
     options = APT_OPTIONS | {"Acquire::GzipIndexes": "true"}
     apt = [f'--aptopt={key} "{value}"' for key, value in options.items()]
     # As in Debian's own images, apt keeps no archive and no cache; those who want one remove that file.
-    hook = f"--customize-hook=echo '{DOCKER_CLEAN}' > \"$1/etc/apt/apt.conf.d/docker-clean\"; rm -f \"$1\"/var/cache/apt/*.bin"
+    write = f"""echo '{DOCKER_CLEAN}' > "$1/etc/apt/apt.conf.d/docker-clean"; rm -f "$1"/var/cache/apt/*.bin"""
+    hook = f"--customize-hook={write}"
     packages = "--include=ca-certificates,netbase,tzdata"
     return ["mmdebstrap", "--variant=minbase", packages, *apt, *(f"--dpkgopt={option}" for option in SLIM), hook]
 

@@ -6,15 +6,15 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.engine import Engine, EngineError, ImageUnavailable, ensure_engine, ensure_image
-from tests.engine import debian, images
+from tests.engine import Engine, EngineError, ImageUnavailable, debian, ensure_engine, ensure_image, images
 
 Docker = Callable[..., str]
-PASSWORD = "p'w\\d $x"  # noqa: S105
+PASSWORD = "p'w\\d $x"
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,9 @@ def docker(engine: Engine) -> Docker:
 
     def call(*arguments: str | Path, fails: bool = False, text: str = "") -> str:
         command = ["docker", *map(str, arguments)]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, env=engine.env, timeout=240, check=False)
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, env=engine.env, timeout=240, check=False
+        )
         assert (done.returncode != 0) is fails, done.stdout + done.stderr
         return (done.stdout + (done.stderr if fails else "")).strip()
 
@@ -125,7 +127,8 @@ assert zoneinfo.ZoneInfo("Europe/Berlin") and ssl.create_default_context().get_c
 """
 COMPILE = """
 FROM python:{version}-slim-trixie AS build
-RUN apt-get update -qq && apt-get install -qq --no-install-recommends gcc libc6-dev pkg-config libmariadb-dev > /dev/null
+RUN apt-get update -qq \\
+    && apt-get install -qq --no-install-recommends gcc libc6-dev pkg-config libmariadb-dev > /dev/null
 RUN python -m venv /opt/venv && /opt/venv/bin/pip install -q mysqlclient
 FROM python:{version}-slim-trixie
 RUN apt-get update -qq && apt-get install -qq --no-install-recommends libmariadb3 > /dev/null
@@ -136,29 +139,47 @@ RUN /opt/venv/bin/python -c "import MySQLdb"
 
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
 def test_python(engine: Engine, docker: Docker, version: str) -> None:
-    """A complete Python below /usr/local; a virtual environment with a compiled extension can be copied between stages."""
+    """A complete Python below /usr/local, with pip and headers, and no compiler."""
     image = ensure_image(engine, f"python:{version}-slim-trixie").name
     program = INSPECT.replace("{version}", version)
     assert docker("run", "--rm", "--interactive", image, "python", "-", text=program) == ""
     assert docker("run", "--rm", image, "python", "--version").startswith(f"Python {version}.")
-    docker("build", "--quiet", "--tag", f"slipway-engine-test:{version}", "-", text=COMPILE.format(version=version))
-    docker("image", "rm", f"slipway-engine-test:{version}")
+
+
+def test_python_compiles(engine: Engine, docker: Docker) -> None:
+    """An extension compiles, and works in the next stage with its library alone. (First 25 s, then 2 s.)"""
+
+    def compile_on(version: str) -> str:
+        ensure_image(engine, f"python:{version}-slim-trixie")
+        tag = f"slipway-engine-test:{version}"
+        docker("build", "--quiet", "--tag", tag, "-", text=COMPILE.format(version=version))
+        return docker("image", "rm", tag)
+
+    with ThreadPoolExecutor() as pool:
+        assert all(pool.map(compile_on, ["3.12", "3.14"]))  # this machine's own or the official one; and testing's
 
 
 # -- PostgreSQL ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def postgres(engine: Engine, server: Callable[..., str], docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
+def postgres(
+    engine: Engine, server: Callable[..., str], docker: Docker, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     """A PostgreSQL whose password is in a file, with an argument for the server and two first-boot scripts."""
     image = ensure_image(engine, "postgres:18").name
     folder = tmp_path_factory.mktemp("postgres")
     (folder / "password").write_text(PASSWORD + "\n", encoding="utf-8")
     (folder / "1.sql").write_text("CREATE TABLE seen (name text);", encoding="utf-8")
     (folder / "2.sh").write_text(
-        'psql -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "INSERT INTO seen SELECT current_setting(\'listen_addresses\')"', encoding="utf-8"
+        'psql -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "INSERT INTO seen SELECT current_setting(\'listen_addresses\')"',
+        encoding="utf-8",
     )
-    options = ["--env=POSTGRES_USER=app", "--env=POSTGRES_DB=my-db", "--env=POSTGRES_PASSWORD_FILE=/run/secrets/password"]
+    options = [
+        "--env=POSTGRES_USER=app",
+        "--env=POSTGRES_DB=my-db",
+        "--env=POSTGRES_PASSWORD_FILE=/run/secrets/password",
+    ]
     options += [f"--volume={folder}/password:/run/secrets/password:ro"]
     options += [f"--volume={folder}/{name}:/docker-entrypoint-initdb.d/{name}:ro" for name in ("1.sql", "2.sh")]
     name = server(image, "-c", "max_connections=50", options=tuple(options))
@@ -183,7 +204,10 @@ def test_postgres_first_boot(docker: Docker, postgres: str) -> None:
     assert in_postgres(docker, postgres, "SHOW max_connections") == "50"
     assert in_postgres(docker, postgres, "SHOW fsync") == "on"
     assert in_postgres(docker, postgres, "SELECT name FROM seen") == ""
-    assert in_postgres(docker, postgres, "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'my-db'") == "UTF8"
+    assert (
+        in_postgres(docker, postgres, "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'my-db'")
+        == "UTF8"
+    )
 
 
 def test_postgres_wants_the_password(docker: Docker, postgres: str) -> None:
@@ -204,7 +228,6 @@ def test_postgres_stops_well_and_keeps_its_data(docker: Docker, postgres: str) -
     in_postgres(docker, postgres, "CREATE TABLE kept ()")
     docker("stop", postgres)
     assert docker("inspect", "--format={{.State.ExitCode}}", postgres) == "0"
-    assert docker("inspect", "--format={{(index .Mounts 0).Destination}}", postgres).startswith(("/var/lib/postgresql", "/"))
     docker("start", postgres)
     eventually(lambda: docker("exec", postgres, "pg_isready", "--quiet", "--host=127.0.0.1"))
     assert in_postgres(docker, postgres, "SELECT count(*) FROM kept") == "0"
@@ -228,7 +251,7 @@ def test_postgres_as_any_user(docker: Docker, server: Callable[..., str], postgr
     """A user id without a name is enough, and `trust` needs no password."""
     assert postgres
     name = server("postgres:18", options=("--user=12345:12345", "--env=POSTGRES_HOST_AUTH_METHOD=trust"))
-    eventually(lambda: docker("exec", name, "pg_isready", "--quiet", "--host=127.0.0.1"))
+    eventually(lambda: docker("exec", name, "pg_isready", "--quiet", "--host=127.0.0.1", "--username=postgres"))
     query = ("psql", "--username=postgres", "-Atc", "SELECT 1")
     assert from_another(docker, name, "postgres:18", "", *query) == "1"
 
@@ -237,14 +260,19 @@ def test_postgres_as_any_user(docker: Docker, server: Callable[..., str], postgr
 
 
 @pytest.fixture(scope="module")
-def mariadb(engine: Engine, server: Callable[..., str], docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
+def mariadb(
+    engine: Engine, server: Callable[..., str], docker: Docker, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     """A MariaDB with both spellings of the settings, a password in a file, an argument, and a first-boot script."""
     image = ensure_image(engine, "mariadb:11.8").name
     folder = tmp_path_factory.mktemp("mariadb")
     (folder / "password").write_text(PASSWORD + "\n", encoding="utf-8")
     (folder / "1.sql").write_text("CREATE TABLE seen AS SELECT @@skip_networking AS name;", encoding="utf-8")
     options = ["--env=MARIADB_ROOT_PASSWORD=root", "--env=MYSQL_USER=app", "--env=MARIADB_DATABASE=my_db"]
-    options += ["--env=MARIADB_PASSWORD_FILE=/run/secrets/password", f"--volume={folder}/password:/run/secrets/password:ro"]
+    options += [
+        "--env=MARIADB_PASSWORD_FILE=/run/secrets/password",
+        f"--volume={folder}/password:/run/secrets/password:ro",
+    ]
     options += [f"--volume={folder}/1.sql:/docker-entrypoint-initdb.d/1.sql:ro"]
     name = server(image, "--max-connections=50", options=tuple(options))
     eventually(lambda: docker("exec", name, "healthcheck.sh", "--connect", "--innodb_initialized"))
@@ -253,23 +281,35 @@ def mariadb(engine: Engine, server: Callable[..., str], docker: Docker, tmp_path
 
 def in_mariadb(docker: Docker, name: str, sql: str) -> str:
     """Return a query's result, as root."""
-    return docker("exec", name, "mariadb", "--user=root", "--password=root", "--batch", "--skip-column-names", "--execute", sql)
+    return docker(
+        "exec", name, "mariadb", "--user=root", "--password=root", "--batch", "--skip-column-names", "--execute", sql
+    )
 
 
 def test_mariadb_first_boot(docker: Docker, mariadb: str) -> None:
     """The argument, the script and the time zones have taken effect; scripts run while there is no TCP."""
     assert in_mariadb(docker, mariadb, "SELECT @@max_connections") == "50"
     assert in_mariadb(docker, mariadb, "SELECT name FROM my_db.seen") == "1"
-    assert in_mariadb(docker, mariadb, "SELECT CONVERT_TZ('2026-07-01 12:00:00', 'UTC', 'Europe/Berlin')") == "2026-07-01 14:00:00"
-    assert in_mariadb(docker, mariadb, "SELECT COUNT(*) FROM mysql.user WHERE host = '127.0.0.1' AND user = 'root'") == "0"
+    assert (
+        in_mariadb(docker, mariadb, "SELECT CONVERT_TZ('2026-07-01 12:00:00', 'UTC', 'Europe/Berlin')")
+        == "2026-07-01 14:00:00"
+    )
+    assert (
+        in_mariadb(docker, mariadb, "SELECT COUNT(*) FROM mysql.user WHERE host = '127.0.0.1' AND user = 'root'") == "0"
+    )
 
 
 def test_mariadb_user_has_its_database_alone(docker: Docker, mariadb: str) -> None:
     """The user may do everything in its database and nothing in another, not even in one that `_` would match."""
     as_user = ("mariadb", "--user=app", "--batch", "--skip-column-names", "--execute")
-    assert from_another(docker, mariadb, "mariadb:11.8", PASSWORD, *as_user, "CREATE TABLE my_db.t (i int); SELECT 1") == "1"
+    assert (
+        from_another(docker, mariadb, "mariadb:11.8", PASSWORD, *as_user, "CREATE TABLE my_db.t (i int); SELECT 1")
+        == "1"
+    )
     for name in ("test_my_db", "myxdb"):
-        assert "denied" in from_another(docker, mariadb, "mariadb:11.8", PASSWORD, *as_user, f"CREATE DATABASE {name}", fails=True)
+        assert "denied" in from_another(
+            docker, mariadb, "mariadb:11.8", PASSWORD, *as_user, f"CREATE DATABASE {name}", fails=True
+        )
     assert "denied" in from_another(docker, mariadb, "mariadb:11.8", "wrong", *as_user, "SELECT 1", fails=True)
 
 
@@ -297,3 +337,40 @@ def test_mariadb_refuses(docker: Docker, mariadb: str, options: tuple[str, ...],
     """No password, or two, end the start with a reason."""
     assert mariadb
     assert message in docker("run", "--rm", *options, "mariadb:11.8", fails=True)
+
+
+# -- The others ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("image", ["redis:8", "valkey/valkey:8"])
+def test_redis(engine: Engine, docker: Docker, server: Callable[..., str], image: str) -> None:
+    """Process 1 without rights, open to other containers, with arguments; the data outlives a restart."""
+    name = server(ensure_image(engine, image).name, "--appendonly", "yes")
+    eventually(lambda: docker("exec", name, "redis-cli", "SET", "kept", "yes"))
+    assert docker("exec", name, "stat", "--format=%u:%g", "/proc/1") == "999:999"
+    assert docker("exec", name, "cat", "/proc/1/comm").endswith("-server")
+    address = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
+    assert docker("run", "--rm", image, "redis-cli", "-h", address, "GET", "kept") == "yes"
+    docker("restart", name)
+    eventually(lambda: docker("exec", name, "redis-cli", "PING"))
+    assert docker("exec", name, "redis-cli", "GET", "kept") == "yes"
+    assert docker("exec", name, "pwd") == "/data"
+
+
+def test_caddy(engine: Engine, docker: Docker, server: Callable[..., str]) -> None:
+    """It serves its page on port 80, and its own command starts it."""
+    name = server(ensure_image(engine, "caddy:2").name)
+    eventually(lambda: docker("exec", name, "wget", "-q", "-O", "-", "http://127.0.0.1:80/"))
+    assert docker("exec", name, "cat", "/proc/1/comm") == "caddy"
+
+
+def test_registry(engine: Engine, docker: Docker, server: Callable[..., str]) -> None:
+    """What is pushed can be pulled."""
+    name = server(ensure_image(engine, "registry:2").name, options=("--publish=127.0.0.1::5000",))
+    address = docker("port", name, "5000/tcp").splitlines()[0]
+    image = f"{address}/test:1"
+    docker("build", "--quiet", "--tag", image, "-", text="FROM scratch\nLABEL slipway.test=1\nENV A=1\nWORKDIR /a\n")
+    eventually(lambda: docker("push", "--quiet", image))
+    docker("image", "rm", image)
+    docker("pull", "--quiet", image)
+    docker("image", "rm", image)
