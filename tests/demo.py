@@ -50,14 +50,15 @@ def start(folder: Path, port: int) -> None:
         if engine.started:
             stop_engine()
         raise
-    print(f"The site is up at {url}. `make demo-stop` stops it.")
+    print(
+        f"The site is up at {url}. `make demo-stop` stops it{', and `make engine-stop` the engine' if engine.private else ''}."
+    )
 
 
 def stop(folder: Path) -> None:
-    """Stop the site in `folder`, remove its data and its image, and stop the engine if it is our own."""
+    """Stop the site in `folder`, and remove its data and its image."""
     if (folder / "compose.yaml").exists():
         compose(ensure_engine(), folder, "--progress", "quiet", "down", "--volumes", "--rmi", "all", "--timeout", "2")
-    stop_engine()
 
 
 def main() -> None:

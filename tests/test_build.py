@@ -12,6 +12,8 @@ from tests import matrix
 from tests.project import Project
 
 CANARY = "canary-7f3a9c"
+# Files that lie about in a working folder, and must not get into an image.
+PLANTED = (".env", "production.env", "db.sqlite3", ".venv/canary.py", "accounts/__pycache__/canary.pyc", "backup.sql")
 
 # Runs inside the image, as its user, and tells about it.
 LOOK = r"""
@@ -36,18 +38,16 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def built(project: Project) -> dict[str, Any]:
     """The production image, built in a folder full of things that must not get into it."""
-    for name in (
-        ".env",
-        "production.env",
-        "db.sqlite3",
-        ".venv/canary.py",
-        "accounts/__pycache__/canary.pyc",
-        "backup.sql",
-    ):
-        (project.path / name).parent.mkdir(parents=True, exist_ok=True)
-        (project.path / name).write_text(f"SECRET_KEY={CANARY}\n", encoding="utf-8")
+    planted = [project.path / name for name in PLANTED]
+    for path in planted:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"SECRET_KEY={CANARY}\n", encoding="utf-8")
     start = time.monotonic()
-    project.docker("build", "--quiet", "--tag", project.slug, ".")
+    try:
+        project.docker("build", "--quiet", "--tag", project.slug, ".")
+    finally:
+        for path in planted:
+            path.unlink()
     seconds = time.monotonic() - start
     return {"seconds": seconds, **project.inspect(project.slug)}
 

@@ -42,12 +42,12 @@ rules:
 
 
 def files(directory: Path) -> dict[str, str]:
-    """Return every text file of a repository that git would see: name -> text."""
-    return {
-        str(path.relative_to(directory)): path.read_text(encoding="utf-8")
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and not {".git", "__pycache__"} & set(path.relative_to(directory).parts)
-    }
+    """Return every file of a folder, or of a repository's first commit if it is one: name -> text."""
+    names = [str(path.relative_to(directory)) for path in sorted(directory.rglob("*")) if path.is_file()]
+    if (directory / ".git").exists():
+        git = ["git", "-c", "safe.directory=*", "ls-files"]
+        names = subprocess.run(git, cwd=directory, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {name: (directory / name).read_text(encoding="utf-8") for name in names}
 
 
 def tool(name: str) -> str:
@@ -77,7 +77,10 @@ def test_white_space_is_clean(project: Project) -> None:
 def test_no_trace_of_what_was_not_chosen(project: Project) -> None:
     answers = project.combination.answers
     chosen = "|".join(word for (name, answer), word in TRACES.items() if answers[name] == answer)
-    everything = {**files(project.path), ".": "\n".join(files(project.path))}
+    own_names = f"{project.combination.name}|{project.slug}"  # they are made of the choices
+    texts = {name: re.sub(own_names, "", text) for name, text in files(project.path).items()}
+    texts.pop(".copier-answers.yml")  # it names every question
+    everything = {**texts, ".": "\n".join(texts)}
     for (question, answer), words in TRACES.items():
         if answers[question] == answer:
             assert any(re.search(words, text) for text in everything.values()), f"{words} betrays nothing"

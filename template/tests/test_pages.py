@@ -28,6 +28,10 @@ def test_in_production_it_does_not(client: Client) -> None:
     assert django.get_version() not in client.get("/").text
 
 
+def test_the_icon_is_found_where_browsers_look(client: Client) -> None:
+    assert client.get("/favicon.ico")["Location"].startswith("/static/favicon")
+
+
 def test_browsers_are_told_to_load_nothing_from_elsewhere(client: Client) -> None:
     answer = client.get("/")
     assert "default-src 'self'" in answer["Content-Security-Policy"]
