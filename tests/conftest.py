@@ -211,6 +211,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _rows.setdefault(name, {})
     if report.failed:
         _failed.add(name)
+        tail = "\n".join(report.longreprtext.splitlines()[-12:])
+        print(f"\n{report.nodeid} failed:\n{tail}", flush=True)  # now, not when all the others are done
     if report.when == "call":
         _rows[name].update({str(column): str(value) for column, value in report.user_properties})
     if report.when == "teardown":

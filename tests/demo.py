@@ -50,9 +50,8 @@ def start(folder: Path, port: int) -> None:
         if engine.started:
             stop_engine()
         raise
-    print(
-        f"The site is up at {url}. `make demo-stop` stops it{', and `make engine-stop` the engine' if engine.private else ''}."
-    )
+    also = ", and `make engine-stop` the engine" if engine.private else ""
+    print(f"The site is up at {url}. `make demo-stop` stops it{also}.")
 
 
 def stop(folder: Path) -> None:

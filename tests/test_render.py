@@ -155,6 +155,7 @@ def test_the_makefile_lists_its_targets(project: Project) -> None:
             "createsuperuser",
             "test",
             "lint",
+            "format",
             "lock",
         ),
         "build",

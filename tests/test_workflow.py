@@ -1,0 +1,301 @@
+"""A team's day: the README's words, followed in two projects that differ in every answer."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+from pytest_copie.plugin import Copie
+
+from tests import matrix
+from tests.conftest import clean_up, make_project
+from tests.engine import Engine
+from tests.matrix import Combination
+from tests.project import Answer, CommandError, Project, get
+from tests.test_render import tool
+
+MODEL = '''"""Posts."""
+
+from django.db import models
+
+
+class Post(models.Model):
+    """A post."""
+
+    title = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return self.title
+'''
+KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
+
+
+def opposite() -> Combination:
+    """Return the first combination that differs from the default one in every answer."""
+    default = matrix.default_combination().answers
+    return next(each for each in matrix.combinations() if all(each.answers[name] != default[name] for name in default))
+
+
+@pytest.fixture(scope="module", params=["default", "opposite"])
+def team(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
+    """A project that is up, and that its team goes on to change."""
+    combination = matrix.default_combination() if request.param == "default" else opposite()
+    project = make_project(copie_session, engine, Combination(f"team-{request.param}", combination.answers))
+    project.compose("up", "--build", "--detach", "--wait")
+    yield project
+    clean_up(project)
+
+
+def edit(project: Project, name: str, old: str, new: str) -> None:
+    """Replace text in one of the project's files, as an editor does."""
+    path = project.path / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"{name} lacks {old!r}"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def eventually(answer: Callable[[], Answer], wanted: Callable[[Answer], bool], seconds: float = 20) -> Answer:
+    """Ask again until the answer is as wanted; AssertionError with the last one if it never is."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            last: Answer | OSError = answer()
+            if isinstance(last, Answer) and wanted(last):
+                return last
+        except OSError as error:
+            last = error
+        assert time.monotonic() < deadline, last
+        time.sleep(0.1)
+
+
+def test_an_edit_is_served_at_once(team: Project) -> None:
+    site = team.address(team.container("web"))
+    edit(team, "templates/home.html", "The site is up and running.", "Edited template.")
+    eventually(lambda: get(f"{site}/"), lambda answer: "Edited template." in answer.text, 3)
+    edit(team, "config/settings.py", 'SITE_NAME = "', 'SITE_NAME = "Edited ')
+    eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Edited " in answer.text)
+
+
+def test_only_this_machine_can_reach_it(team: Project) -> None:
+    for container in team.compose("ps", "--quiet").split():
+        for bindings in team.inspect(container)["NetworkSettings"]["Ports"].values():
+            assert all(each["HostIp"] == "127.0.0.1" for each in bindings or [])
+
+
+def test_a_new_app(team: Project) -> None:
+    team.run("docker", "compose", "run", "--rm", "web", "python", "manage.py", "startapp", "blog")
+    owner = int(team.environment["HOST_UID"])
+    assert {path.stat().st_uid for path in (team.path / "blog").rglob("*")} == {owner}
+    edit(team, "config/settings.py", "INSTALLED_APPS = [\n", 'INSTALLED_APPS = [\n    "blog",\n')
+    (team.path / "blog" / "models.py").write_text(MODEL, encoding="utf-8")
+    forgotten = team.run("make", "test", fails=True)
+    assert "add these lines to .dockerignore" in forgotten
+    assert "!blog" in forgotten
+    edit(team, ".dockerignore", "!accounts\n", "!accounts\n!blog\n")
+    team.run("make", "makemigrations")
+    migration = team.path / "blog" / "migrations" / "0001_initial.py"
+    assert migration.stat().st_uid == owner
+    team.run("make", "migrate")
+    team.run("make", "test")
+    team.run("make", "format")
+    team.run("make", "lint")
+    team.run("make", "build")
+    assert "blog" in team.docker("run", "--rm", team.slug, "ls", "/app")
+
+
+def test_an_account_is_made_at_the_prompt(team: Project) -> None:
+    child = pexpect.spawn(
+        "make", ["createsuperuser"], cwd=str(team.path), env=team.engine.env | team.environment, timeout=60
+    )
+    child.expect("Username")
+    child.sendline("ada")
+    child.expect("Email")
+    child.sendline("ada@example.com")
+    for prompt in ("Password", "Password"):
+        child.expect(prompt)
+        child.sendline("correct horse battery")
+    child.expect("Superuser created successfully")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_a_debugger_can_attach(team: Project) -> None:
+    site = team.address(team.container("web"))
+    edit(team, "config/views.py", '    """Send browsers', '    breakpoint()\n    """Send browsers')
+    eventually(lambda: get(f"{site}/livez"), lambda answer: answer.status == 200)
+    time.sleep(2)  # the server reloads, and would drop who is attached
+    answers: list[Answer] = []
+    asker = threading.Thread(target=lambda: answers.append(get(f"{site}/favicon.ico", timeout=60)), daemon=True)
+    child = pexpect.spawn(
+        "docker", ["compose", "attach", "web"], cwd=str(team.path), env=team.engine.env | team.environment, timeout=30
+    )
+    time.sleep(1)
+    asker.start()
+    child.expect(r"\(Pdb\)")
+    child.sendline("p request.path")
+    child.expect("'/favicon.ico'")
+    child.sendline("continue")
+    asker.join(20)
+    child.sendcontrol("p")
+    child.sendcontrol("q")
+    child.close(force=True)
+    edit(team, "config/views.py", "    breakpoint()\n", "")
+    assert [answer.status for answer in answers] == [302]
+    eventually(lambda: get(f"{site}/livez"), lambda answer: answer.status == 200)
+
+
+def test_a_folder_named_venv_changes_nothing(team: Project) -> None:
+    bogus = team.path / ".venv" / "bin"
+    bogus.mkdir(parents=True)
+    (bogus / "python").write_text("#!/bin/sh\nexit 99\n", encoding="utf-8")
+    (bogus / "python").chmod(0o755)
+    assert "passed" in team.run("make", "test")
+
+
+def test_a_new_dependency(team: Project) -> None:
+    for lock in ("requirements.txt", "requirements-dev.txt"):
+        assert "humanize" not in (team.path / lock).read_text(encoding="utf-8")
+    edit(team, "pyproject.toml", "dependencies = [\n", 'dependencies = [\n  "humanize>=4",\n')
+    with pytest.raises(CommandError, match=r"requirements.txt does not fit pyproject.toml: run `make lock`"):
+        team.run("make", "build")
+    team.run("make", "lock")
+    for lock in ("requirements.txt", "requirements-dev.txt"):
+        assert "humanize==" in (team.path / lock).read_text(encoding="utf-8")
+        assert (team.path / lock).stat().st_uid == int(team.environment["HOST_UID"])
+    assert "humanize" not in (team.path / "requirements-build.txt").read_text(encoding="utf-8")
+    team.run("make", "build")
+    team.docker("run", "--rm", team.slug, "python", "-c", "import humanize")
+
+
+def test_every_commit_is_checked(team: Project) -> None:
+    team.run(tool("pre-commit"), "run", "--all-files")
+    path = team.path / "config" / "untidy.py"
+    path.write_text("import os\nx = {  'a':1 }\n", encoding="utf-8")
+    (team.path / "notes.txt").write_text("<<<<<<< ours\n", encoding="utf-8")
+    team.run("git", "add", "config/untidy.py", "notes.txt")
+    complaint = team.run(tool("pre-commit"), "run", fails=True)
+    assert re.search(r"ruff check\.+Failed", complaint)
+    assert re.search(r"no conflict markers\.+Failed", complaint)
+    team.run("git", "rm", "--quiet", "--force", "config/untidy.py", "notes.txt")
+
+
+def test_the_other_targets(team: Project) -> None:
+    assert "web" in team.run("docker", "compose", "logs", "--tail", "5")
+    shell = pexpect.spawn("make", ["shell"], cwd=str(team.path), env=team.engine.env | team.environment, timeout=60)
+    shell.expect(">>>")
+    shell.sendline("print(User.objects.count() + 41)")
+    shell.expect("42")
+    shell.sendeof()
+    shell.expect(pexpect.EOF)
+    team.run("make", "down")
+    assert team.compose("ps", "--quiet") == ""
+    team.compose("up", "--detach", "--wait")
+    data = team.compose("exec", "-T", "web", "python", "manage.py", "shell", "-c", "print(User.objects.count())")
+    assert data.strip().endswith("1"), "the data outlives `make down`"
+
+
+def blocks(readme: Path) -> list[str]:
+    """Return the shell commands that a README shows, a block each."""
+    return re.findall(r"```sh\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_readme_takes_it_to_production(team: Project) -> None:
+    """The production block, word for word, but for names and ports that this machine may use already."""
+    start, make, production = blocks(team.path / "README.md")
+    assert start == "docker compose up\n"
+    assert "make test" in make
+    url = re.search(r"DATABASE_URL: (\S+)", team.compose("config"))
+    names: list[str] = []
+    script = production.replace("--publish 8000:8000", "--publish 127.0.0.1:0:8000")
+    script = re.sub(r"DATABASE_URL=\S+", f"DATABASE_URL={url[1]}" if url else "", script)
+    for line in script.splitlines():
+        if "docker run" in line and "manage.py" not in line:
+            names.append(f"{team.slug}-readme-{len(names)}")
+            detached = f"docker run --detach --name {names[-1]} --network {team.slug}_default"
+            script = script.replace(line, line.replace("docker run", detached, 1).replace(" --rm", ""))
+        elif "docker run" in line:
+            script = script.replace(line, line.replace("docker run", f"docker run --network {team.slug}_default"))
+    try:
+        team.run("sh", "-ec", script)
+        for name in names:
+            team.wait_healthy(name)
+            site = team.address(name)
+            assert get(f"{site}/").status == 200
+            assert get(f"{site}/readyz").status == 200
+    finally:
+        for name in names:
+            team.docker("rm", "--force", "--volumes", name)
+        team.run("sh", "-c", f"rm production.env; docker volume rm --force {team.slug}")
+
+
+@pytest.fixture
+def image(team: Project) -> str:
+    """The production image."""
+    team.docker("build", "--quiet", "--tag", team.slug, ".")
+    return team.slug
+
+
+def test_a_missing_secret_stops_the_boot_with_one_line(team: Project, image: str) -> None:
+    said = team.docker("run", "--rm", image, fails=True)
+    assert said.startswith("Configuration error: SECRET_KEY is missing.")
+    assert len(said.splitlines()) == 1
+    if team.database != "sqlite":
+        said = team.docker("run", "--rm", "--env", f"SECRET_KEY={KEY}", image, fails=True)
+        assert said.startswith("Configuration error: DATABASE_URL is missing.")
+        assert len(said.splitlines()) == 1
+
+
+def test_a_database_that_is_not_ready_is_said(team: Project, image: str) -> None:
+    """Away, missing, or empty: the server is up, /readyz is 503, no page is a 500, and one line of the log says why."""
+    if team.database == "sqlite":
+        cases = {"sqlite:////tmp/empty.db": "migrations are missing", "sqlite:////nowhere/db": "unable to open"}
+        command = ["granian", "config.wsgi:application"]
+    else:
+        url = re.search(r"DATABASE_URL: (\S+)", team.compose("config"))
+        assert url
+        server = url[1].rpartition("/")[0]
+        away = re.sub("@database:", "@localhost:", url[1])
+        team.compose("exec", "-T", "database", "createdb", "--username", "app", "empty")
+        cases = {f"{server}/empty": "migrations are missing", f"{server}/nowhere": "does not exist", away: "refused"}
+        command = []
+    for url_, reason in cases.items():
+        name = f"{team.slug}-not-ready"
+        variables = [word for each in (f"SECRET_KEY={KEY}", f"DATABASE_URL={url_}") for word in ("--env", each)]
+        network = ["--network", f"{team.slug}_default", "--publish", "127.0.0.1:0:8000"]
+        team.docker("run", "--detach", "--name", name, *variables, *network, image, *command)
+        try:
+            team.wait_healthy(name)
+            site = team.address(name)
+            assert get(f"{site}/livez").status == 200
+            assert get(f"{site}/readyz").status == 503
+            assert get(f"{site}/").status == 200
+            lines = [line for line in team.docker("logs", name).splitlines() if "Not ready: database:" in line]
+            assert lines, team.docker("logs", name)
+            assert all(reason in line for line in lines), lines
+            assert "Traceback" not in team.docker("logs", name)
+        finally:
+            team.docker("rm", "--force", name)
+
+
+def test_an_index_of_ones_own_is_asked_and_leaves_no_trace(team: Project) -> None:
+    team.environment["INDEX_URL"] = "http://user:canary-5d1e@127.0.0.1:9/simple"
+    edit(team, "requirements-build.txt", "# This", "# Asked anew. This")
+    said = team.run(
+        *("docker", "build", "--progress", "plain", "--no-cache", "--secret", "id=index-url,env=INDEX_URL", "."),
+        fails=True,
+    )
+    edit(team, "requirements-build.txt", "# Asked anew. This", "# This")
+    assert "127.0.0.1" in said
+    assert "canary-5d1e" not in said
+
+
+def test_a_port_that_is_taken_is_named(team: Project, image: str) -> None:
+    port = team.address(team.container("web")).rpartition(":")[2]
+    said = team.docker("run", "--rm", "--publish", f"127.0.0.1:{port}:8000", image, fails=True)
+    assert "port is already allocated" in said
