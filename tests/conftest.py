@@ -205,14 +205,17 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep the figures, and print a line for each combination that is done."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
     name = combination_of(report.nodeid)
-    if not name or "PYTEST_XDIST_WORKER" in os.environ:
+    if report.failed:
+        tail = "\n".join(report.longreprtext.splitlines()[-12:])
+        print(f"\n{report.nodeid} failed:\n{tail}", flush=True)  # now, not when all the others are done
+    if not name:
         return
     _rows.setdefault(name, {})
     if report.failed:
         _failed.add(name)
-        tail = "\n".join(report.longreprtext.splitlines()[-12:])
-        print(f"\n{report.nodeid} failed:\n{tail}", flush=True)  # now, not when all the others are done
     if report.when == "call":
         _rows[name].update({str(column): str(value) for column, value in report.user_properties})
     if report.when == "teardown":

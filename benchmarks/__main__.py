@@ -1,0 +1,125 @@
+"""Measure sizes and times against the budgets: `make benchmark`.
+
+Times are medians of RUNS, on whatever machine this is: compare them within a run, not between machines. A budget that
+is not met is shown, and is no error: what must never happen is in the tests.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import copier
+
+from tests import matrix
+from tests.conftest import image_or_stand_in
+from tests.engine import ensure_engine
+from tests.matrix import ROOT, Combination
+from tests.project import Project
+
+RUNS = 5
+REFERENCE = "py3.14-postgres-drf-multi"
+
+
+def seconds(action: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
+    """Return the median time of `action` in seconds, with `before` done ahead of each run and not counted."""
+    times = []
+    for _ in range(RUNS):
+        before()
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+class Bench:
+    """Projects to measure, rendered into one folder that goes when it is over."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.engine = ensure_engine()
+
+    def project(self, name: str) -> Project:
+        """Render a combination, its answers' names made fit for containers."""
+        origin = matrix.combination(name)
+        combination = Combination(f"bench-{name}", origin.answers)
+        path = self.folder / combination.slug
+        copier.run_copy(str(ROOT), path, data=combination.data, vcs_ref="HEAD", quiet=True, overwrite=True)
+        for image in matrix.images(combination):
+            image_or_stand_in(self.engine, image)
+        return Project(path, combination, self.engine, {"PORT": "0"})
+
+    def added(self, name: str) -> float:
+        """Return what a combination's image adds to its base, in MB."""
+        project = self.project(name)
+        project.docker("build", "--quiet", "--tag", project.slug, ".")
+        base = project.inspect(matrix.images(project.combination)[0])["Size"]
+        size = project.inspect(project.slug)["Size"]
+        project.docker("image", "rm", project.slug)
+        return float(size - base) / 1e6
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    rows: list[tuple[str, float, float, str]] = []
+
+    def row(what: str, figure: float, budget: float, unit: str) -> None:
+        rows.append((what, figure, budget, unit))
+        print(f"{what}: {figure:.2f} {unit} (budget {budget:g})", file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        data = matrix.combination(REFERENCE).data
+        target = Path(folder) / "render"
+
+        def render() -> None:
+            copier.run_copy(str(ROOT), target, data=data, vcs_ref="HEAD", quiet=True, overwrite=True)
+
+        row("render in process", seconds(render), 0.5, "s")
+        row(f"added by {REFERENCE}", bench.added(REFERENCE), 80, "MB")
+
+        project = bench.project(REFERENCE)
+        build = ["build", "--quiet", "--tag", project.slug]
+        project.docker(*build, ".")
+        row(
+            "cold build of the layers, warm package caches",
+            seconds(lambda: project.docker(*build, "--no-cache", ".")),
+            8,
+            "s",
+        )
+        project.docker(*build, ".")
+        view = project.path / "config" / "views.py"
+        lock = project.path / "requirements.txt"
+
+        def edit(path: Path) -> Callable[[], object]:
+            return lambda: path.write_text(f"{path.read_text()}# {time.time_ns()}\n")
+
+        code = seconds(lambda: project.docker(*build, "."), edit(view))
+        row("rebuild after an edit to a view", code, 0.6, "s")
+        row("rebuild after an edit to the lock", seconds(lambda: project.docker(*build, "."), edit(lock)), 4.5, "s")
+        project.docker("image", "rm", project.slug)
+
+        for database in ("sqlite", "postgres"):
+            multi, single = (bench.added(f"py3.14-{database}-drf-{stages}") for stages in ("multi", "single"))
+            row(f"{database}: added in a single stage, to multi-stage", single / multi, 1.1, "x")
+
+        sqlite = bench.project("py3.14-sqlite-drf-multi")
+        sqlite.compose("build")
+        up = seconds(
+            lambda: sqlite.compose("up", "--detach", "--wait"),
+            lambda: sqlite.compose("down", "--volumes", "--timeout", "1"),
+        )
+        row("`docker compose up --wait` of SQLite, image built", up, 5, "s")
+        sqlite.compose("down", "--volumes", "--rmi", "all", "--timeout", "1")
+
+    print("| what | measured | budget | |\n|---|---|---|---|")
+    for what, figure, budget, unit in rows:
+        print(f"| {what} | {figure:.2f} {unit} | {budget:g} {unit} | {'met' if figure <= budget else 'NOT MET'} |")
+
+
+if __name__ == "__main__":
+    main()
