@@ -45,10 +45,17 @@ class Project:
 
         CommandError if it fails, or succeeds though it `fails`; TimeoutExpired after `timeout` seconds.
         """
+        environment = self.engine.env | self.environment
+        for name in (
+            "MAKEFLAGS",
+            "MAKELEVEL",
+            "MFLAGS",
+        ):  # `make test` runs this, and a user's make knows nothing of it
+            environment.pop(name, None)
         result = subprocess.run(
             command,
             cwd=self.path,
-            env=self.engine.env | self.environment,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
