@@ -6,6 +6,7 @@ is not met is shown, and is no error: what must never happen is in the tests.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import copier
 
 from tests import matrix
 from tests.conftest import image_or_stand_in
-from tests.engine import ensure_engine
+from tests.engine import ensure_engine, stop_engine
 from tests.matrix import ROOT, Combination
 from tests.project import Project
 
@@ -71,8 +72,10 @@ def main() -> None:
         rows.append((what, figure, budget, unit))
         print(f"{what}: {figure:.2f} {unit} (budget {budget:g})", file=sys.stderr, flush=True)
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         bench = Bench(Path(folder))
+        if bench.engine.started:
+            stack.callback(stop_engine)
         data = matrix.combination(REFERENCE).data
         target = Path(folder) / "render"
 

@@ -161,8 +161,8 @@ def make_project(copie: Copie, engine: Engine, combination: Combination) -> Proj
 
 def clean_up(project: Project) -> None:
     """Remove a project's containers, volumes and images."""
-    project.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
-    project.run("sh", "-c", f"docker image rm --force {project.slug}:latest {project.slug}:development || true")
+    project.compose("down", "--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "1")
+    project.run("sh", "-c", f"docker image rm --force {project.slug} || true")
 
 
 @pytest.fixture(scope="session")

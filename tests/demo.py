@@ -10,13 +10,16 @@ from pathlib import Path
 
 from tests import matrix
 from tests.engine import Engine, EngineError, ensure_engine, ensure_image, stop_engine
+from tests.engine.engine import find_engine
 from tests.matrix import ROOT
 from tests.project import get
 
 
 def compose(engine: Engine, folder: Path, *arguments: str) -> None:
     """Run `docker compose` in `folder`; CalledProcessError if it fails."""
-    environment = engine.env | {"HOST_UID": str(folder.stat().st_uid), "HOST_GID": str(folder.stat().st_gid)}
+    owner = folder.stat()
+    environment = engine.env | {"HOST_UID": str(owner.st_uid), "HOST_GID": str(owner.st_gid)}
+    environment.setdefault("COMPOSE_PROJECT_NAME", "slipway-demo")  # a site of your own may be called like the demo
     subprocess.run(["docker", "compose", *arguments], cwd=folder, env=environment, check=True)
 
 
@@ -36,7 +39,9 @@ def start(folder: Path, port: int) -> None:
         if not (folder / ".copier-answers.yml").exists():
             print(f"Generating a site into {folder}", file=sys.stderr)
             copier = [sys.executable, "-m", "copier", "copy", "--quiet", "--defaults", "--vcs-ref", "HEAD"]
-            subprocess.run([*copier, str(ROOT), str(folder)], check=True, stderr=subprocess.DEVNULL)
+            rendered = subprocess.run([*copier, str(ROOT), str(folder)], stderr=subprocess.PIPE, text=True, check=False)
+            if rendered.returncode:
+                sys.exit(rendered.stderr)
         print("Building and starting it", file=sys.stderr)
         try:
             compose(engine, folder, "--progress", "quiet", "up", "--build", "--detach", "--wait")
@@ -56,8 +61,9 @@ def start(folder: Path, port: int) -> None:
 
 def stop(folder: Path) -> None:
     """Stop the site in `folder`, and remove its data and its image."""
-    if (folder / "compose.yaml").exists():
-        compose(ensure_engine(), folder, "--progress", "quiet", "down", "--volumes", "--rmi", "all", "--timeout", "2")
+    engine = find_engine()
+    if engine and (folder / "compose.yaml").exists():
+        compose(engine, folder, "--progress", "quiet", "down", "--volumes", "--rmi", "local", "--timeout", "2")
 
 
 def main() -> None:

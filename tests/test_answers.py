@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 import subprocess
 from pathlib import Path
 
@@ -109,7 +108,7 @@ def test_a_bad_answer_is_refused(question: str, answer: str, tmp_path: Path) -> 
     said = str(refused.value)
     if question.startswith("project_"):
         assert f"The {question.replace('_', ' ')} " in said
-        assert said.endswith((".", "leave it out.", "-site."))
+        assert said.endswith(".")
     else:
         assert question in said or "Invalid choice" in said
 
@@ -190,5 +189,3 @@ def test_an_unusual_name_works(name: str, copie: Copie, engine: Engine) -> None:
 def test_help_says_the_consequence_of_each_choice() -> None:
     for name, question in matrix.questions().items():
         assert len(question["help"]) > 30, name
-    names = [matrix.combination(each.name).slug for each in itertools.islice(matrix.combinations(), 5)]
-    assert len(set(names)) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import time
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def test_it_comes_up(project: Project, up: float, record: Any) -> None:
 def test_its_pages_answer(project: Project, site: str) -> None:
     home = get(f"{site}/")
     assert home.status == 200
-    assert project.combination.data["project_name"] in home.text
+    assert html.escape(project.combination.data["project_name"]) in home.text
     version = re.search(r"<dt>Database</dt>\s*<dd>(.+?)</dd>", home.text)
     assert version
     names = {"sqlite": "SQLite", "postgres": "PostgreSQL", "mariadb": "MariaDB", "mysql": "MySQL"}

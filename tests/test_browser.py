@@ -16,7 +16,7 @@ from tests import matrix
 from tests.conftest import clean_up, make_project
 from tests.engine import Engine
 from tests.engine.debian import install
-from tests.matrix import ROOT
+from tests.matrix import ROOT, Combination
 from tests.project import Project
 
 REPORTS = ROOT / "reports"
@@ -40,8 +40,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def development(copie_session: Copie, engine: Engine) -> Iterator[Project]:
     """The default project, in development, with an account for the admin."""
-    project = make_project(copie_session, engine, matrix.default_combination())
-    project.environment["COMPOSE_PROJECT_NAME"] = "slipway-browser"
+    project = make_project(copie_session, engine, Combination("browser", matrix.default_combination().answers))
     project.compose("up", "--build", "--detach", "--wait")
     environment = ["DJANGO_SUPERUSER_PASSWORD=correct horse battery", "DJANGO_SUPERUSER_EMAIL=ada@example.com"]
     project.compose(
@@ -58,10 +57,10 @@ def site(request: pytest.FixtureRequest, development: Project) -> Iterator[str]:
     if request.param == "development":
         yield development.address(development.container("web"))
         return
-    name = "slipway-browser-production"
+    name = "browser-production"
     development.docker("build", "--quiet", "--tag", name, ".")
     development.docker(
-        *("run", "--detach", "--name", name, "--publish", "127.0.0.1:0:8000", "--volume", "slipway-browser_data:/data"),
+        *("run", "--detach", "--name", name, "--publish", "127.0.0.1:0:8000", "--volume", "browser_data:/data"),
         *("--user", "1000:1000"),  # the user who made the data
         *("--env", "SECRET_KEY=a-secret-key-of-fifty-characters-for-this-test-012", name),
     )
@@ -91,7 +90,7 @@ def test_every_page_loads_without_a_complaint(site: str, browser: Browser, reque
     )
 
     page.goto(f"{site}/")
-    assert page.locator("h1").inner_text() == "Site " + matrix.default_combination().name
+    assert page.locator("h1").inner_text() == "browser's Café & Co"
     assert page.locator("img").evaluate("image => image.naturalWidth") > 0
     assert page.locator("body").evaluate("body => getComputedStyle(body).margin") == "0px", "the style sheet applies"
     page.screenshot(path=REPORTS / f"home-{kind}.png")
@@ -129,7 +128,11 @@ def test_the_demo_answers_and_stops(tmp_path: Path, engine: Engine, browser: Bro
     folder = tmp_path / "demo"
     port = 18473
     program = ["python", "-m", "tests.demo"]
-    project.environment = {"PORT": str(port), "PATH": f"{Path(sys.executable).parent}:{engine.env['PATH']}"}
+    project.environment = {
+        "PORT": str(port),
+        "COMPOSE_PROJECT_NAME": "slipway-demo-test",
+        "PATH": f"{Path(sys.executable).parent}:{engine.env['PATH']}",
+    }
     printed = project.run(*program, "start", str(folder))
     url = printed.split("up at ")[1].split(". ")[0]
     try:

@@ -13,7 +13,14 @@ from tests.project import Project
 
 CANARY = "canary-7f3a9c"
 # Files that lie about in a working folder, and must not get into an image.
-PLANTED = (".env", "production.env", "db.sqlite3", ".venv/canary.py", "accounts/__pycache__/canary.pyc", "backup.sql")
+PLANTED = (
+    ".env",
+    "production.env",
+    "db.sqlite3",
+    ".venv/canary.py",
+    "config/.env",
+    "backup.sql",
+)
 
 # Runs inside the image, as its user, and tells about it.
 LOOK = r"""
@@ -39,6 +46,8 @@ print(json.dumps({
 def built(project: Project) -> dict[str, Any]:
     """The production image, built in a folder full of things that must not get into it."""
     planted = [project.path / name for name in PLANTED]
+    if project.database == "sqlite":
+        planted.append(project.path / "accounts" / "db.sqlite3")
     for path in planted:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"SECRET_KEY={CANARY}\n", encoding="utf-8")
@@ -59,7 +68,7 @@ def test_it_builds(project: Project, built: dict[str, Any], record: Any) -> None
     record("image MB", f"{built['Size'] / 1e6:.0f}")
 
 
-def test_its_configuration(built: dict[str, Any]) -> None:
+def test_its_configuration(project: Project, built: dict[str, Any]) -> None:
     config = built["Config"]
     user, _, group = config["User"].partition(":")
     assert user.isdecimal()
@@ -69,7 +78,7 @@ def test_its_configuration(built: dict[str, Any]) -> None:
     assert not config["Entrypoint"]
     assert config["Healthcheck"]["Test"][0] == "CMD"
     assert list(config["ExposedPorts"]) == ["8000/tcp"]
-    assert config["Labels"]["org.opencontainers.image.title"].startswith("Site ")
+    assert config["Labels"]["org.opencontainers.image.title"] == project.combination.data["project_name"]
 
 
 def test_its_content(project: Project, built: dict[str, Any]) -> None:

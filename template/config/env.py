@@ -1,18 +1,15 @@
-"""Read settings from the environment.
+"""Read settings from the environment, and end with one line where they are wrong.
 
 `NAME_FILE` names a file that holds the value of NAME, which is how Docker hands over secrets.
 """
 
 import os
+from pathlib import Path
 from typing import Any, NoReturn
 
 import environ  # type: ignore[import-untyped]
 
 env = environ.FileAwareEnv()
-
-DEBUG: bool = env.bool("DEBUG", default=False)
-# Set while the image is built, when static files are collected without a secret and without a database.
-BUILDING: bool = env.bool("BUILDING", default=False)
 
 
 def stop(message: str) -> NoReturn:
@@ -20,20 +17,40 @@ def stop(message: str) -> NoReturn:
     raise SystemExit(f"Configuration error: {message}")
 
 
+def flag(name: str, *, default: bool) -> bool:
+    """Return a yes-or-no setting. A misspelt word is an error: taken for no, it would turn HTTPS off."""
+    value: str = env.str(name, default="").strip().lower()
+    if not value:
+        return default
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off"}:
+        return False
+    stop(f"{name} is {value!r}. Set it to 1 or 0.")
+
+
+DEBUG = flag("DEBUG", default=False)
+# Set while the image is built, when static files are collected without a secret and without a database.
+BUILDING = flag("BUILDING", default=False)
+
+
 def secret(name: str, *, default: str = "", advice: str) -> str:
     """Return the secret NAME from its variable or its file, without surrounding white space.
 
-    `default` stands in where there is none; if that is empty as well, the process stops with `advice`.
+    `default` stands in where there is none; if that is empty as well, the process stops with `advice`. The value is
+    taken as it is: django-environ would read one that starts with a dollar sign as the name of another variable.
     """
     if BUILDING:
         return ""
-    if name in os.environ and f"{name}_FILE" in os.environ:
+    value, file = os.environ.get(name, ""), os.environ.get(f"{name}_FILE", "")
+    if value and file:
         stop(f"both {name} and {name}_FILE are set. Remove one of them.")
-    try:
-        value: str = env.str(name, default="").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        stop(f"{name}_FILE cannot be read ({error}).")
-    return value or default or stop(f"{name} is missing. {advice}")
+    if file:
+        try:
+            value = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            stop(f"{name}_FILE cannot be read ({error}).")
+    return value.strip() or default or stop(f"{name} is missing. {advice}")
 
 
 def database(engine: str, *, default: str = "", example: str) -> dict[str, Any]:
@@ -46,6 +63,8 @@ def database(engine: str, *, default: str = "", example: str) -> dict[str, Any]:
         stop(f"DATABASE_URL is not one for this site's database. {advice}")
     try:
         settings: dict[str, Any] = env.db_url_config(url)
-    except ValueError as error:
-        stop(f"DATABASE_URL cannot be read ({error}). {advice}")
+    except ValueError:  # its message would hold a part of the password
+        stop(f"DATABASE_URL cannot be read: percent-encode the password's special characters. {advice}")
+    if not settings["NAME"]:
+        stop(f"DATABASE_URL names no database. {advice}")
     return settings

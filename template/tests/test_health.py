@@ -38,7 +38,7 @@ def test_not_ready_while_the_database_is_away(
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "internal" not in answer.text
-    assert caplog.messages[0] == "Not ready: database: connection refused by db.internal"
+    assert caplog.messages == ["Not ready: database: connection refused by db.internal"]
     assert client.get("/livez").status_code == 200
 
 
@@ -47,7 +47,7 @@ def test_not_ready_while_migrations_are_missing(client: Client, caplog: pytest.L
     call_command("migrate", "sessions", "zero", verbosity=0)
     try:
         assert client.get("/readyz").status_code == 503
-        assert "1 migrations are missing: run `python manage.py migrate`" in caplog.messages[0]
+        assert "migrations are missing (1): run `python manage.py migrate`" in caplog.messages[0]
     finally:
         call_command("migrate", verbosity=0)
     assert client.get("/readyz").status_code == 200
