@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections import Counter
@@ -247,7 +248,25 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the engine if it was started for these tests."""
+    """Leave nothing running, also when interrupted: neither an engine that was started for this, nor a container."""
     engine = config.stash.get(_ENGINE, None)
     if engine and engine.started:
         stop_engine()
+    elif engine:
+        sweep(engine, [each.slug for each in selected(config)], alone=bool(config.getoption("--only")))
+
+
+def sweep(engine: Engine, slugs: list[str], *, alone: bool) -> None:
+    """Remove the containers, networks and volumes of the projects called `slugs`, and of those beside the matrix.
+
+    With `alone`, only the former: another run may be using the latter.
+    """
+    beside = [] if alone else ["slipway-team-[a-z]+", "slipway-browser", r"slipway-unusual-\d+", "slipway-demo-test"]
+    ours = re.compile(rf"({'|'.join([*slugs, *beside])})[-_]")
+    for kind, options in (("container", ["--all"]), ("network", []), ("volume", [])):
+        column = "{{.Names}}" if kind == "container" else "{{.Name}}"
+        listing = ["docker", kind, "ls", *options, "--format", column]
+        found = subprocess.run(listing, env=engine.env, capture_output=True, text=True, check=False).stdout.split()
+        if left := [name for name in found if ours.match(name)]:
+            force = [] if kind == "network" else ["--force"]
+            subprocess.run(["docker", kind, "rm", *force, *left], env=engine.env, capture_output=True, check=False)

@@ -153,7 +153,7 @@ def test_a_slug_is_offered_for_every_name(name: str, slug: str, copie: Copie) ->
 @pytest.mark.parametrize("name", GOOD)
 def test_an_unusual_name_works(name: str, copie: Copie, engine: Engine) -> None:
     number = GOOD.index(name)
-    combination = Combination(f"unusual-{number}", matrix.default_combination().answers)
+    combination = Combination(f"slipway-unusual-{number}", matrix.default_combination().answers)
     result = copie.copy(extra_answers=combination.data | {"project_name": name})
     assert result.exception is None
     assert result.project_dir

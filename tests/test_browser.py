@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def development(copie_session: Copie, engine: Engine) -> Iterator[Project]:
     """The default project, in development, with an account for the admin."""
-    project = make_project(copie_session, engine, Combination("browser", matrix.default_combination().answers))
+    project = make_project(copie_session, engine, Combination("slipway-browser", matrix.default_combination().answers))
     project.compose("up", "--build", "--detach", "--wait")
     environment = ["DJANGO_SUPERUSER_PASSWORD=correct horse battery", "DJANGO_SUPERUSER_EMAIL=ada@example.com"]
     project.compose(
@@ -57,10 +57,10 @@ def site(request: pytest.FixtureRequest, development: Project) -> Iterator[str]:
     if request.param == "development":
         yield development.address(development.container("web"))
         return
-    name = "browser-production"
+    name = "slipway-browser-production"
     development.docker("build", "--quiet", "--tag", name, ".")
     development.docker(
-        *("run", "--detach", "--name", name, "--publish", "127.0.0.1:0:8000", "--volume", "browser_data:/data"),
+        *("run", "--detach", "--name", name, "--publish", "127.0.0.1:0:8000", "--volume", "slipway-browser_data:/data"),
         *("--user", "1000:1000"),  # the user who made the data
         *("--env", "SECRET_KEY=a-secret-key-of-fifty-characters-for-this-test-012", name),
     )
@@ -90,7 +90,7 @@ def test_every_page_loads_without_a_complaint(site: str, browser: Browser, reque
     )
 
     page.goto(f"{site}/")
-    assert page.locator("h1").inner_text() == "browser's Café & Co"
+    assert page.locator("h1").inner_text() == "slipway-browser's Café & Co"
     assert page.locator("img").evaluate("image => image.naturalWidth") > 0
     assert page.locator("body").evaluate("body => getComputedStyle(body).margin") == "0px", "the style sheet applies"
     page.screenshot(path=REPORTS / f"home-{kind}.png")

@@ -45,7 +45,7 @@ def opposite() -> Combination:
 def team(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
     """A project that is up, and that its team goes on to change."""
     combination = matrix.default_combination() if request.param == "default" else opposite()
-    project = make_project(copie_session, engine, Combination(f"team-{request.param}", combination.answers))
+    project = make_project(copie_session, engine, Combination(f"slipway-team-{request.param}", combination.answers))
     project.compose("up", "--build", "--detach", "--wait")
     yield project
     clean_up(project)
