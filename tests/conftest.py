@@ -180,6 +180,7 @@ _rows: dict[str, dict[str, str]] = {}
 _left: Counter[str] = Counter()
 _failed: set[str] = set()
 _started = time.monotonic()
+_interrupted = False
 
 
 @pytest.fixture
@@ -247,12 +248,18 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         REPORT.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[KeyboardInterrupt]) -> None:
+    """Remember that the tests could not clean up after themselves."""
+    global _interrupted
+    _interrupted = True
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing running, also when interrupted: neither an engine that was started for this, nor a container."""
     engine = config.stash.get(_ENGINE, None)
     if engine and engine.started:
         stop_engine()
-    elif engine:
+    elif engine and _interrupted:
         sweep(engine, [each.slug for each in selected(config)], alone=bool(config.getoption("--only")))
 
 
