@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import subprocess
 from pathlib import Path
 
 import copier
@@ -14,7 +13,7 @@ from tests import matrix
 from tests.engine import Engine
 from tests.matrix import ROOT, Combination
 from tests.project import Project, get
-from tests.test_render import files, tool
+from tests.test_render import copier_copy, files, tool
 
 BAD = {
     "project_name": [
@@ -115,18 +114,7 @@ def test_a_bad_answer_is_refused(question: str, answer: str, tmp_path: Path) -> 
 
 def test_on_the_command_line_the_sentence_comes_last(tmp_path: Path) -> None:
     folder = tmp_path / "site"
-    command = [
-        tool("copier"),
-        "copy",
-        "--defaults",
-        "--vcs-ref",
-        "HEAD",
-        "--data",
-        "project_slug=Bad Slug",
-        str(ROOT),
-        str(folder),
-    ]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    result = copier_copy(folder, "project_slug=Bad Slug")
     assert result.returncode
     assert "The project slug must be lower-case letters and digits" in result.stderr.splitlines()[-1]
     assert not folder.exists()
