@@ -85,7 +85,7 @@ def condition(chosen: list[Answers]) -> str:
 
 def term(name: str, values: list[Any]) -> str:
     """Return the Jinja condition that the answer to `name` is one of `values`."""
-    if values in ([True], [False]):
+    if len(values) == 1 and isinstance(values[0], bool):  # 1 == True: the value alone would not tell
         return name if values[0] else f"not {name}"
     return f"{name} == {values[0]!r}" if len(values) == 1 else f"{name} in {tuple(values)!r}"
 
