@@ -6,6 +6,7 @@ resolved within those versions, and the differences become conditions in `templa
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -63,24 +64,36 @@ def entries(lock: str) -> tuple[str, list[str]]:
 
 
 def condition(chosen: list[Answers]) -> str:
-    """Return the Jinja condition that holds for exactly the `chosen` answers of the matrix; "" if for all."""
+    """Return a short Jinja condition that holds for exactly the `chosen` answers of the matrix; "" if for all."""
     spans = axes()
-    seen = {
-        name: [value for value in values if any(each[name] == value for each in chosen)]
-        for name, values in spans.items()
-    }
-    size = 1
-    for values in seen.values():
-        size *= len(values)
-    if size == len(chosen):
-        terms = [term(name, values) for name, values in seen.items() if values != spans[name]]
-        return " and ".join(terms)
-    for name, values in seen.items():
-        if len(values) > 1:
-            first = [each for each in chosen if each[name] == values[0]]
-            rest = [each for each in chosen if each[name] != values[0]]
-            return f"({condition(first)}) or ({condition(rest)})"
-    raise AssertionError("a set with one value for each question is always a product")
+    points = frozenset(tuple(each[name] for name in spans) for each in chosen)
+    orders = itertools.permutations(range(len(spans)))
+    names = list(spans)
+    found = (
+        _condition(
+            frozenset(tuple(point[i] for i in order) for point in points), [(names[i], spans[names[i]]) for i in order]
+        )
+        for order in orders
+    )
+    return min(found, key=len)
+
+
+def _condition(points: frozenset[tuple[Any, ...]], spans: list[tuple[str, list[Any]]]) -> str:
+    """Return the condition for `points`, whose coordinates are answers to the questions in `spans`, in that order."""
+    if not spans:
+        return ""
+    (name, values), *others = spans
+    groups: dict[frozenset[tuple[Any, ...]], list[Any]] = {}
+    for value in values:
+        rest = frozenset(point[1:] for point in points if point[0] == value)
+        groups.setdefault(rest, []).append(value)
+    if len(groups) == 1:  # the question makes no difference
+        return _condition(next(iter(groups)), others)
+    parts = [(term(name, answers), _condition(rest, others)) for rest, answers in groups.items() if rest]
+    if len(parts) == len(groups) == 2 and not all(more for _, more in parts):  # a or (not a and b) is a or b
+        parts = [(of, "") if not more else (more, "") for of, more in sorted(parts, key=lambda part: bool(part[1]))]
+    texts = [" and ".join([of, f"({more})" if " or " in more else more]) if more else of for of, more in parts]
+    return texts[0] if len(texts) == 1 else " or ".join(f"({each})" if " and " in each else each for each in texts)
 
 
 def term(name: str, values: list[Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,11 @@ from tests.matrix import ROOT
 from tests.project import Project
 
 
-def test_a_lock_is_the_closure_of_its_pyproject(project: Project, tmp_path: Path) -> None:
+def test_a_lock_is_the_closure_of_its_pyproject(
+    project: Project, tmp_path: Path, checked_before: Callable[..., bool]
+) -> None:
+    if checked_before("pyproject.toml", "requirements*.txt"):
+        return
     for name in ("pyproject.toml", *lock.LOCKS):
         shutil.copy(project.path / name, tmp_path)
     lock.compile_locks(tmp_path)
@@ -49,6 +54,7 @@ def test_versions_are_the_same_everywhere() -> None:
         ([{"a": 1, "b": True}, {"a": 1, "b": False}], "a == 1"),
         ([{"a": 1, "b": False}, {"a": 2, "b": False}], "not b"),
         ([{"a": 1, "b": True}, {"a": 2, "b": False}], "(a == 1 and b) or (a == 2 and not b)"),
+        ([{"a": 1, "b": True}, {"a": 1, "b": False}, {"a": 2, "b": True}], "b or a == 1"),
     ],
 )
 def test_conditions(monkeypatch: pytest.MonkeyPatch, chosen: list[lock.Answers], wanted: str) -> None:
