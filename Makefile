@@ -3,7 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-WORKERS ?= $(shell nproc)
+# One more than there are cores: there is always one that waits for a container.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 DEMO ?= demo
 PORT ?= 8000
 

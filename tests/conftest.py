@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -48,9 +49,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--only`, leave out what is not about that combination."""
+    """With `--only`, leave out what is not about that combination; else begin with what mostly waits."""
     if config.getoption("--only"):
         items[:] = [item for item in items if "project" in getattr(item, "fixturenames", [])]
+    items.sort(key=lambda item: item.path.stem not in {"test_tasks", "test_workflow"})
 
 
 class ByCombination(LoadScopeScheduling):  # type: ignore[misc]
@@ -162,8 +164,8 @@ def make_project(copie: Copie, engine: Engine, combination: Combination) -> Proj
 
 def clean_up(project: Project) -> None:
     """Remove a project's containers, volumes and images."""
-    project.compose("down", "--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "1")
-    project.run("sh", "-c", f"docker image rm --force {project.slug} || true")
+    project.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
+    project.run("sh", "-c", f"docker image rm --force {project.slug} {project.slug}-web || true")
 
 
 @pytest.fixture(scope="session")
@@ -172,6 +174,29 @@ def project(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine
     made = make_project(copie_session, engine, request.param)
     yield made
     clean_up(made)
+
+
+@pytest.fixture
+def checked_before(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bool]:
+    """Tell whether an earlier combination had the very same files, and has been checked: `checked_before("*.py")`.
+
+    The Dockerfile's form makes no difference to Python's code, for one. The project's own names are left out.
+    """
+
+    def ask(*patterns: str) -> bool:
+        files = sorted(path for pattern in patterns for path in project.path.rglob(pattern))
+        content = "".join(f"{path.relative_to(project.path)}\n{path.read_text(encoding='utf-8')}" for path in files)
+        content = re.sub(f"{re.escape(project.combination.name)}|{re.escape(project.slug)}", "", content)
+        folder = tmp_path_factory.getbasetemp()
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            folder = folder.parent  # the workers share it
+        try:
+            (folder / hashlib.sha256(repr((patterns, content)).encode()).hexdigest()).touch(exist_ok=False)
+        except FileExistsError:
+            return True
+        return False
+
+    return ask
 
 
 # --- what is shown -----------------------------------------------------------------------------------------------
@@ -268,7 +293,11 @@ def sweep(engine: Engine, slugs: list[str], *, alone: bool) -> None:
 
     With `alone`, only the former: another run may be using the latter.
     """
-    beside = [] if alone else ["slipway-team-[a-z]+", "slipway-browser", r"slipway-unusual-\d+", "slipway-demo-test"]
+    beside = (
+        []
+        if alone
+        else ["slipway-team-[a-z]+", "slipway-browser", "slipway-tasks", r"slipway-unusual-\d+", "slipway-demo-test"]
+    )
     ours = re.compile(rf"({'|'.join([*slugs, *beside])})[-_]")
     for kind, options in (("container", ["--all"]), ("network", []), ("volume", [])):
         column = "{{.Names}}" if kind == "container" else "{{.Name}}"
