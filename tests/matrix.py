@@ -94,12 +94,19 @@ def default_combination() -> Combination:
     return next(each for each in combinations() if each.answers == defaults)
 
 
+def pick(**answers: Any) -> Combination:
+    """Return the first combination with these answers, and with the defaults to all other questions."""
+    wanted = {**default_combination().answers, **answers}
+    return next(each for each in combinations() if each.answers == wanted)
+
+
 def images(combination: Combination) -> list[str]:
-    """Return the images that a combination starts from: Python's, then its database server's if it has one."""
+    """Return the images that a combination starts from: Python's, then its database server's and its queue's if any."""
     document = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
     templates = [
         re.search(r"^ARG PYTHON_IMAGE=(.+)$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
         for dockerfile in (ROOT / "template").glob("*Dockerfile*")
     ]
-    found = [templates[0].group(1) if templates[0] else "", document["database_image"]["default"]]
+    servers = [document[name]["default"] for name in document if name.endswith("_image")]
+    found = [templates[0].group(1) if templates[0] else "", *servers]
     return [name for text in found if (name := Template(text).render(**combination.answers))]

@@ -14,6 +14,19 @@ from typing import Any
 from tests.engine import Engine
 from tests.matrix import Combination
 
+SIGN_IN_BY_TOKEN = """
+from accounts.models import User
+from rest_framework.authtoken.models import Token
+print(Token.objects.create(user=User.objects.create_user("%s")).key)
+"""
+SIGN_IN_BY_SESSION = """
+from accounts.models import User
+from django.test import Client
+client = Client()
+client.force_login(User.objects.create_user("%s"))
+print(client.session.session_key)
+"""
+
 COMMAND_TIMEOUT = 900  # seconds: a first build compiles, and two cores are shared
 
 
@@ -97,6 +110,15 @@ class Project:
         """Return the id of a Compose service's container."""
         return self.compose("ps", "--all", "--quiet", service).strip()
 
+    def sign_in(self, name: str) -> dict[str, str]:
+        """Make a user of the site, in the web container; return the headers that make a request theirs."""
+        code = SIGN_IN_BY_TOKEN if self.combination.answers["use_drf"] else SIGN_IN_BY_SESSION
+        key = self.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", code % name)
+        if self.combination.answers["use_drf"]:
+            return {"Authorization": f"Token {key.strip()}"}
+        token = "c" * 32
+        return {"Cookie": f"sessionid={key.strip()}; csrftoken={token}", "X-CSRFToken": token}
+
     def wait_healthy(self, container: str, seconds: float = 60) -> None:
         """Wait until a container's HEALTHCHECK passes; CommandError with its log if it ends or takes too long."""
         deadline = time.monotonic() + seconds
@@ -126,9 +148,9 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def get(url: str, headers: dict[str, str] | None = None, timeout: float = 30) -> Answer:
+def get(url: str, headers: dict[str, str] | None = None, timeout: float = 30, method: str = "GET") -> Answer:
     """Ask for `url`, and return the answer whatever its status; OSError if there is none."""
-    request = urllib.request.Request(url, headers=headers or {})
+    request = urllib.request.Request(url, headers=headers or {}, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay())
     try:
         with opener.open(request, timeout=timeout) as answer:

@@ -68,6 +68,7 @@ BAD = {
     "python_version": ["2.7", "3.11", "3.99", "latest", ""],
     "database": ["oracle", "SQLite", "postgresql", ""],
     "use_drf": ["perhaps", "2", ""],
+    "use_celery": ["later"],
     "multi_stage": ["two"],
 }
 

@@ -26,6 +26,10 @@ TRACES: dict[tuple[str, Any], str] = {
     ("database", "mysql"): r"mysql",
     ("database", "mariadb"): r"mariadb|mysql",
     ("use_drf", True): r"rest_framework|djangorestframework|\bdrf|spectacular|swagger|\bAPI\b|/api\b|test_api|throttl",
+    (
+        "use_celery",
+        True,
+    ): r"[Cc]elery|[Rr]edis\b|[Vv]alkey|\b[Bb]eat\b|[Bb]ackground task|[Ww]orker-logs|watchfiles|exports?/",
     ("multi_stage", True): r"\bAS (build|runtime)\b|--from=build",
 }
 # MySQL is spoken to with MariaDB's client library, so its packages may be named there.
@@ -149,7 +153,7 @@ def test_compose_file_is_clean(project: Project) -> None:
 
 def test_the_makefile_lists_its_targets(project: Project) -> None:
     listed = {line.split()[0] for line in project.run("make").splitlines()}
-    assert listed == {
+    assert listed - {"worker-logs"} == {
         *(
             "help",
             "up",
@@ -166,6 +170,7 @@ def test_the_makefile_lists_its_targets(project: Project) -> None:
         ),
         "build",
     }
+    assert ("worker-logs" in listed) == project.combination.answers["use_celery"]
 
 
 def test_the_command_line_needs_no_trust_and_tells_what_comes_next(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -81,6 +82,22 @@ def test_an_edit_is_served_at_once(team: Project) -> None:
     eventually(lambda: get(f"{site}/"), lambda answer: "Edited template." in answer.text, 3)
     edit(team, "config/settings.py", 'SITE_NAME = "', 'SITE_NAME = "Edited ')
     eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Edited " in answer.text)
+
+
+def test_a_workers_edit_is_taken_up(team: Project) -> None:
+    if not team.combination.answers["use_celery"]:
+        assert "worker" not in team.compose("config", "--services").split()
+        return
+    site = team.address(team.container("web"))
+    ada = team.sign_in("eve")
+    edit(team, "accounts/tasks.py", "    return {field", '    return {"edited": "yes"} | {field')
+
+    def export() -> Answer:
+        sent = json.loads(get(f"{site}/exports/", ada, method="POST").text)
+        return eventually(lambda: get(f"{site}/exports/{sent['id']}/", ada), lambda answer: "SUCCESS" in answer.text)
+
+    eventually(export, lambda answer: "edited" in answer.text)
+    edit(team, "accounts/tasks.py", '{"edited": "yes"} | ', "")
 
 
 def test_only_this_machine_can_reach_it(team: Project) -> None:
@@ -191,14 +208,16 @@ def test_the_other_targets(team: Project) -> None:
     assert "web" in team.run("docker", "compose", "logs", "--tail", "5")
     shell = pexpect.spawn("make", ["shell"], cwd=str(team.path), env=team.engine.env | team.environment, timeout=60)
     shell.expect(">>>")
-    shell.sendline("print(User.objects.count() + 41)")
+    shell.sendline("print(User.objects.filter(username='ada').count() + 41)")
     shell.expect("42")
     shell.sendeof()
     shell.expect(pexpect.EOF)
     team.run("make", "down")
     assert team.compose("ps", "--quiet") == ""
     team.compose("up", "--detach", "--wait")
-    data = team.compose("exec", "-T", "web", "python", "manage.py", "shell", "-c", "print(User.objects.count())")
+    data = team.compose(
+        "exec", "-T", "web", "python", "manage.py", "shell", "-c", "print(User.objects.filter(username='ada').count())"
+    )
     assert data.strip().endswith("1"), "the data outlives `make down`"
 
 
@@ -207,15 +226,20 @@ def blocks(readme: Path) -> list[str]:
     return re.findall(r"```sh\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
 
 
+def urls(team: Project) -> dict[str, str]:
+    """Return the servers' addresses that development uses: variable -> URL."""
+    return dict(re.findall(r"(\w+_URL): (\S+)", team.compose("config")))
+
+
 def test_the_readme_takes_it_to_production(team: Project) -> None:
     """The production block, word for word, but for names and ports that this machine may use already."""
     start, make, production = blocks(team.path / "README.md")
     assert start == "docker compose up\n"
     assert "make test" in make
-    url = re.search(r"DATABASE_URL: (\S+)", team.compose("config"))
     names: list[str] = []
     script = production.replace("--publish 127.0.0.1:8000:8000", "--publish 127.0.0.1:0:8000")
-    script = re.sub(r"DATABASE_URL=\S+", f"DATABASE_URL={url[1]}" if url else "", script)
+    for name, url in urls(team).items():
+        script = re.sub(rf"{name}=\S+", f"{name}={url}", script)
     for line in script.splitlines():
         if "docker run" in line and "manage.py" not in line:
             names.append(f"{team.slug}-readme-{len(names)}")
@@ -226,14 +250,20 @@ def test_the_readme_takes_it_to_production(team: Project) -> None:
     try:
         team.run("sh", "-ec", script)
         for name in names:
-            team.wait_healthy(name)
-            site = team.address(name)
-            assert get(f"{site}/").status == 200
-            assert get(f"{site}/readyz").status == 200
+            if "celery" in " ".join(team.inspect(name)["Config"]["Cmd"]):
+                time.sleep(5)
+                assert re.search(r" ready\.|beat: Starting", team.run("sh", "-c", f"docker logs {name} 2>&1"))
+                team.docker("stop", name)
+                assert team.inspect(name)["State"]["ExitCode"] == 0
+            else:
+                team.wait_healthy(name)
+                site = team.address(name)
+                assert get(f"{site}/").status == 200
+                assert get(f"{site}/readyz").status == 200
     finally:
         for name in names:
             team.docker("rm", "--force", "--volumes", name)
-        team.run("sh", "-c", f"rm production.env; docker volume rm --force {team.slug}")
+        team.run("sh", "-c", f"rm production.env; docker volume rm --force {team.slug} {team.slug}-beat")
 
 
 @pytest.fixture
@@ -264,31 +294,31 @@ def test_a_database_that_is_not_ready_is_said(team: Project, image: str) -> None
         cases = {"sqlite:////tmp/empty.db": "migrations are missing", "sqlite:////nowhere/db": "unable to open"}
         command = ["granian", "config.wsgi:application"]
     else:
-        url = re.search(r"DATABASE_URL: (\S+)", team.compose("config"))
-        assert url
-        server = url[1].rpartition("/")[0]
-        away = re.sub("@database:", "@localhost:", url[1])
+        url = urls(team)["DATABASE_URL"]
+        server = url.rpartition("/")[0]
+        away = url.replace("@database:", "@localhost:")
         team.compose("exec", "-T", "database", "createdb", "--username", "app", "empty")
         cases = {f"{server}/empty": "migrations are missing", f"{server}/nowhere": "does not exist", away: "refused"}
         command = []
     for url_, reason in cases.items():
-        name = f"{team.slug}-not-ready"
-        variables = [word for each in (f"SECRET_KEY={KEY}", f"DATABASE_URL={url_}") for word in ("--env", each)]
+        container = f"{team.slug}-not-ready"
+        environment = {**urls(team), "SECRET_KEY": KEY, "DATABASE_URL": url_}
+        variables = [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
         network = ["--network", f"{team.slug}_default", "--publish", "127.0.0.1:0:8000"]
-        team.docker("run", "--detach", "--name", name, *variables, *network, image, *command)
+        team.docker("run", "--detach", "--name", container, *variables, *network, image, *command)
         try:
-            team.wait_healthy(name)
-            site = team.address(name)
+            team.wait_healthy(container)
+            site = team.address(container)
             assert get(f"{site}/livez").status == 200
             assert get(f"{site}/readyz").status == 503
             assert get(f"{site}/").status == 200
-            lines = [line for line in team.docker("logs", name).splitlines() if " ERROR " in line]
+            lines = [line for line in team.docker("logs", container).splitlines() if " ERROR " in line]
             # The image's own command says it once at the start, and then each probe does.
             assert len(lines) == (1 if command else 2), lines
             assert all(reason in line for line in lines), lines
-            assert "Traceback" not in team.docker("logs", name)
+            assert "Traceback" not in team.docker("logs", container)
         finally:
-            team.docker("rm", "--force", name)
+            team.docker("rm", "--force", container)
 
 
 def build_with_index(team: Project, url: str, *, fails: bool) -> str:
