@@ -146,27 +146,32 @@ def test_an_account_is_made_at_the_prompt(team: Project) -> None:
 
 def test_a_debugger_can_attach(team: Project) -> None:
     site = team.address(team.container("web"))
-    edit(team, "config/views.py", '    """Send browsers', '    breakpoint()\n    """Send browsers')
-    eventually(lambda: get(f"{site}/livez"), lambda answer: answer.status == 200)
-    time.sleep(2)  # the server reloads, and would drop who is attached
-    answers: list[Answer] = []
-    asker = threading.Thread(target=lambda: answers.append(get(f"{site}/favicon.ico", timeout=60)), daemon=True)
-    child = pexpect.spawn(
-        "docker", ["compose", "attach", "web"], cwd=str(team.path), env=team.engine.env | team.environment, timeout=30
-    )
-    time.sleep(1)
-    asker.start()
-    child.expect(r"\(Pdb\)")
-    child.sendline("p request.path")
-    child.expect("'/favicon.ico'")
-    child.sendline("continue")
-    asker.join(20)
-    child.sendcontrol("p")
-    child.sendcontrol("q")
-    child.close(force=True)
-    edit(team, "config/views.py", "    breakpoint()\n", "")
+    views = team.path / "config" / "views.py"
+    before = views.read_text(encoding="utf-8")
+    try:
+        # The name on the page tells when the server has reloaded: it would drop who is attached already.
+        edit(team, "config/views.py", '"site_name": settings.SITE_NAME', '"site_name": "Reloaded"')
+        edit(team, "config/views.py", '    """Send browsers', '    breakpoint()\n    """Send browsers')
+        eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Reloaded</h1>" in answer.text, 60)
+        answers: list[Answer] = []
+        asker = threading.Thread(target=lambda: answers.append(get(f"{site}/favicon.ico", timeout=90)), daemon=True)
+        child = pexpect.spawn(
+            "docker", ["compose", "attach", "web"], cwd=team.path, env=team.engine.env | team.environment, timeout=60
+        )
+        time.sleep(3)  # it says nothing when it is attached
+        asker.start()
+        child.expect(r"\(Pdb\)")
+        child.sendline("p request.path")
+        child.expect("'/favicon.ico'")
+        child.sendline("continue")
+        asker.join(20)
+        child.sendcontrol("p")
+        child.sendcontrol("q")
+        child.close(force=True)
+    finally:
+        views.write_text(before, encoding="utf-8")
     assert [answer.status for answer in answers] == [302]
-    eventually(lambda: get(f"{site}/livez"), lambda answer: answer.status == 200)
+    eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Reloaded</h1>" not in answer.text, 60)
 
 
 def test_a_folder_named_venv_changes_nothing(team: Project) -> None:
