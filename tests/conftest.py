@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """With `--only`, leave out what is not about that combination; else begin with what mostly waits."""
     if config.getoption("--only"):
         items[:] = [item for item in items if "project" in getattr(item, "fixturenames", [])]
-    items.sort(key=lambda item: item.path.stem not in {"test_tasks", "test_workflow"})
+    items.sort(key=lambda item: item.path.stem not in {"test_production", "test_tasks", "test_workflow"})
 
 
 class ByCombination(LoadScopeScheduling):  # type: ignore[misc]
@@ -165,7 +165,7 @@ def make_project(copie: Copie, engine: Engine, combination: Combination) -> Proj
 def clean_up(project: Project) -> None:
     """Remove a project's containers, volumes and images."""
     project.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
-    project.run("sh", "-c", f"docker image rm --force {project.slug} {project.slug}-web || true")
+    project.run("sh", "-c", f"docker image rm --force {project.slug} {project.slug}-web {project.slug}-migrate || true")
 
 
 @pytest.fixture(scope="session")
@@ -296,7 +296,14 @@ def sweep(engine: Engine, slugs: list[str], *, alone: bool) -> None:
     beside = (
         []
         if alone
-        else ["slipway-team-[a-z]+", "slipway-browser", "slipway-tasks", r"slipway-unusual-\d+", "slipway-demo-test"]
+        else [
+            "slipway-team-[a-z]+",
+            "slipway-browser",
+            "slipway-tasks",
+            "slipway-production-[a-z]+",
+            r"slipway-unusual-\d+",
+            "slipway-demo-test",
+        ]
     )
     ours = re.compile(rf"({'|'.join([*slugs, *beside])})[-_]")
     for kind, options in (("container", ["--all"]), ("network", []), ("volume", [])):

@@ -153,7 +153,7 @@ def test_redis_is_set_up_as_a_queue(site: Project) -> None:
 
 
 def test_web_worker_and_beat_are_one_image(site: Project) -> None:
-    assert len({site.inspect(site.container(name))["Image"] for name in ("web", "worker", "beat", "migrate")}) == 1
+    assert len({site.inspect(site.container(name))["Image"] for name in ("web", "worker", "beat")}) == 1
 
 
 def test_a_stopped_worker_finishes_its_task(site: Project) -> None:

@@ -1,8 +1,12 @@
-"""What the server loads: `granian config.wsgi:application`."""
+"""The WSGI application, which Granian serves."""
 
 import os
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+from granian.utils.proxies import wrap_wsgi_with_proxy_headers
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-application = get_wsgi_application()
+
+# Nothing but a proxy that is trusted may say for whom it asks, and whether that was by HTTPS.
+application = wrap_wsgi_with_proxy_headers(get_wsgi_application(), trusted_hosts=settings.TRUSTED_PROXIES)

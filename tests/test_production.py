@@ -1,0 +1,407 @@
+"""Production on one host, deployed as the README says: hardened, behind HTTPS, and robust when things break."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from pytest_copie.plugin import Copie
+
+from tests import matrix
+from tests.conftest import clean_up, make_project
+from tests.engine import Engine, ensure_image
+from tests.matrix import Combination
+from tests.project import Project
+
+# An app of the project's own: numbered writes, and a page that takes its time.
+APP = {
+    "__init__.py": "",
+    "migrations/__init__.py": "",
+    "models.py": """
+from django.db import models
+
+
+class Entry(models.Model):
+    number = models.IntegerField(unique=True)
+""",
+    "views.py": """
+import time
+
+from django.http import HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from ledger.models import Entry
+
+
+@csrf_exempt
+def write(request, number):
+    Entry.objects.create(number=number)
+    return HttpResponse(status=201)
+
+
+def slow(request):
+    time.sleep(3)
+    return HttpResponse("slow and sure")
+""",
+}
+URLS = """
+from ledger import views
+
+urlpatterns += [path("ledger/<int:number>/", views.write), path("slow/", views.slow)]
+"""
+SECRET_FILES = {"secret_key", "database_password", "database_url", "redis.conf", "redis_url"}
+
+
+@dataclass
+class Production:
+    """A project that is deployed on this machine."""
+
+    project: Project
+    http_port: int
+    https_port: int
+
+    def compose(self, *arguments: str, fails: bool = False) -> str:
+        """Run `docker compose` on the production stack."""
+        files = ["--env-file", "production.env", "--file", "compose.production.yaml"]
+        return self.project.compose(*files, *arguments, fails=fails)
+
+    def make(self, target: str, *arguments: str, fails: bool = False) -> str:
+        """Run `make`, and return what it printed."""
+        return self.project.run("make", "--silent", target, *arguments, fails=fails)
+
+    def ask(
+        self, path: str, method: str = "GET", headers: dict[str, str] | None = None, timeout: float = 30
+    ) -> tuple[int, dict[str, list[str]], bytes]:
+        """Ask the site through its front door; OSError or HTTPException if there is no answer."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its authority is its own
+        connection = http.client.HTTPSConnection("localhost", self.https_port, timeout=timeout, context=context)
+        try:
+            connection.request(method, path, headers=headers or {})
+            answer = connection.getresponse()
+            found: dict[str, list[str]] = {}
+            for name, value in answer.getheaders():
+                found.setdefault(name.lower(), []).append(value)
+            return answer.status, found, answer.read()
+        finally:
+            connection.close()
+
+    def status(self, path: str, **options: object) -> int:
+        """Return the status of an answer, 0 if there is none."""
+        try:
+            return self.ask(path, **options)[0]  # type: ignore[arg-type]
+        except (OSError, http.client.HTTPException):
+            return 0
+
+    def numbers(self) -> set[int]:
+        """Return the numbers that are in the database."""
+        rows = "Entry.objects.values_list('number', flat=True)"
+        code = f"import json; from ledger.models import Entry; print(json.dumps(list({rows})))"
+        return set(
+            json.loads(self.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", code))
+        )
+
+
+@dataclass
+class Load:
+    """Four clients that write numbers, one after the other, and note what they were told."""
+
+    site: Production
+    first: int
+    acknowledged: set[int] = field(default_factory=set)
+    answers: list[tuple[int, float]] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Load:
+        self._threads = [threading.Thread(target=self._write, args=[client]) for client in range(4)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self, client: int) -> None:
+        number = self.first + client
+        while not self._stop.is_set():
+            start = time.monotonic()
+            status = self.site.status(f"/ledger/{number}/", method="POST")
+            self.answers.append((status, time.monotonic() - start))
+            if status == 201:
+                self.acknowledged.add(number)
+            else:
+                time.sleep(0.05)
+            number += 4
+
+
+def until(condition: Callable[[], object], seconds: float) -> None:
+    """Wait until `condition` holds; AssertionError if it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so after {seconds} s"
+        time.sleep(0.2)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+STACKS = {
+    "sqlite": {"database": "sqlite", "use_drf": False, "multi_stage": False},
+    "postgres": {"database": "postgres", "use_celery": True},
+    "mariadb": {"database": "mariadb", "multi_stage": False},
+}
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Production]:
+    """A project with an app of its own, committed, and not yet deployed."""
+    ensure_image(engine, "caddy:2")
+    combination = Combination(f"slipway-production-{request.param}", matrix.pick(**STACKS[request.param]).answers)
+    project = make_project(copie_session, engine, combination)
+    for name, text in APP.items():
+        path = project.path / "ledger" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    replace(project, "config/settings.py", '    "accounts",\n', '    "accounts",\n    "ledger",\n')
+    replace(project, ".dockerignore", "!accounts\n", "!accounts\n!ledger\n")
+    urls = project.path / "config" / "urls.py"
+    urls.write_text(urls.read_text(encoding="utf-8") + URLS, encoding="utf-8")
+    subprocess.run(["chown", "--recursive", "--reference", str(urls), str(project.path)], check=True)
+    project.run("docker", "compose", "run", "--rm", "--build", "web", "python", "manage.py", "makemigrations")
+    project.compose("down", "--volumes")
+    commit(project, "Add a ledger")
+    production = Production(project, free_port(), free_port())
+    yield production
+    (project.path / "production.env").touch()
+    project.environment |= {"APP_USER": "1", "TAG": "none", "SITE_HOST": "localhost"}
+    production.compose("--profile", "migrate", "down", "--volumes", "--remove-orphans", "--timeout", "1")
+    project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {project.slug}) || true")
+    clean_up(project)
+
+
+def replace(project: Project, name: str, old: str, new: str) -> None:
+    """Replace text in one of the project's files."""
+    path = project.path / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"{name} lacks {old!r}"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def commit(project: Project, message: str) -> str:
+    """Commit everything, and return the version that this makes."""
+    project.run("git", "add", "--all")
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+    project.run("git", *identity, "commit", "--quiet", "--message", message)
+    return project.run("git", "rev-parse", "--short=12", "HEAD").strip()
+
+
+def test_it_says_what_is_missing(site: Production) -> None:
+    path = site.project.path
+    said = site.make("deploy", fails=True)
+    assert said.splitlines()[0] == "secrets/secret_key is missing or empty: run make secrets"
+    site.make("secrets")
+    made = {file.name: file.read_bytes() for file in (path / "secrets").iterdir()}
+    assert set(made) <= SECRET_FILES
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in (path / "secrets").iterdir())
+    assert "made" not in site.make("secrets")
+    assert {file.name: file.read_bytes() for file in (path / "secrets").iterdir()} == made
+    said = site.make("deploy", fails=True)
+    assert said.splitlines()[0] == "SITE_HOST is missing: write SITE_HOST=www.example.com into production.env"
+    subnet = f"10.213.{58 + list(STACKS).index(site.project.database)}.0/28"
+    settings = {
+        "SITE_HOST": "localhost",
+        "HTTP_PORT": site.http_port,
+        "HTTPS_PORT": site.https_port,
+        "FRONTEND_SUBNET": subnet,
+    }
+    (path / "production.env").write_text(
+        "".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8"
+    )
+    (path / "untidy.txt").touch()
+    assert "commit them" in site.make("deploy", fails=True)
+    (path / "untidy.txt").unlink()
+    assert site.project.run("git", "status", "--porcelain") == "", "git sees neither secrets nor data"
+
+
+def test_it_is_deployed_with_one_command(site: Production) -> None:
+    said = site.make("deploy")
+    assert said.splitlines()[-1].endswith(f"is up at https://localhost:{site.https_port}")
+    owner = (site.project.path / "secrets" / "secret_key").stat()
+    site.project.environment |= {"APP_USER": f"{owner.st_uid}:{owner.st_gid}", "TAG": said.splitlines()[-1].split()[0]}
+    assert site.status("/") == 200
+    assert site.status("/readyz") == 200
+
+
+def test_every_container_is_hardened(site: Production) -> None:
+    secrets = [file.read_text(encoding="utf-8").strip() for file in (site.project.path / "secrets").iterdir()]
+    for container in site.compose("ps", "--quiet").split():
+        text = site.project.docker("inspect", container)
+        seen = json.loads(text)[0]
+        name, host = seen["Name"], seen["HostConfig"]
+        assert int(seen["Config"]["User"].partition(":")[0]) > 0, name
+        assert host["ReadonlyRootfs"], name
+        assert host["CapDrop"] == ["ALL"], name
+        assert (host["CapAdd"] or []) == (["CAP_NET_BIND_SERVICE"] if "caddy" in name else []), name
+        assert "no-new-privileges:true" in host["SecurityOpt"], name
+        assert host["Memory"] > 0, name
+        assert host["NanoCpus"] > 0, name
+        assert host["PidsLimit"] > 0, name
+        assert host["RestartPolicy"]["Name"] == "unless-stopped", name
+        assert host["LogConfig"]["Config"] == {"max-file": "5", "max-size": "10m"}, name
+        assert bool(host["PortBindings"]) == ("caddy" in name), name
+        assert not any(secret in text for secret in secrets), f"{name} shows a secret"
+        status = site.project.docker("exec", container, "cat", "/proc/1/status")
+        assert "CapEff:\t0000000000000000" in status or "caddy" in name, name
+    assert site.compose("exec", "-T", "web", "python", "manage.py", "check", "--deploy", "--fail-level", "WARNING")
+
+
+def test_its_answers_are_safe_to_show(site: Production) -> None:
+    status, headers, _ = site.ask("/")
+    assert status == 200
+    for name in ("strict-transport-security", "content-security-policy", "x-content-type-options", "x-frame-options"):
+        assert len(headers[name]) == 1, name
+    assert "unsafe" not in headers["content-security-policy"][0]
+    assert "h3" in headers["alt-svc"][0]
+    assert "server" not in headers
+    _, headers, _ = site.ask("/admin/login/")
+    assert all("Secure" in cookie for cookie in headers["set-cookie"])
+    plain = http.client.HTTPConnection("localhost", site.http_port, timeout=10)
+    plain.request("GET", "/")
+    assert plain.getresponse().status == 308
+
+
+def test_forged_headers_are_not_believed(site: Production) -> None:
+    forged = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "1.2.3.4", "X-Forwarded-Host": "evil.example"}
+    assert site.status("/", headers=forged) == 200
+    # Past the proxy, from where nobody is trusted: it is plain HTTP whatever is said.
+    code = (
+        "import http.client; c = http.client.HTTPConnection('127.0.0.1', 8000);"
+        "c.request('GET', '/', headers={'Host': 'localhost', 'X-Forwarded-Proto': 'https'});"
+        "print(c.getresponse().status)"
+    )
+    assert site.compose("exec", "-T", "web", "python", "-c", code).strip() == "301"
+
+
+def test_uploads_never_run_as_a_page(site: Production) -> None:
+    media = site.project.path / "data" / "site" / "media"
+    (media / "page.html").write_text("<script>alert(1)</script>", encoding="utf-8")
+    (media / "picture.png").write_bytes(b"\x89PNG")
+    status, headers, _ = site.ask("/media/page.html")
+    assert status == 200
+    assert headers["content-disposition"] == ["attachment"]
+    status, headers, _ = site.ask("/media/picture.png")
+    assert "content-disposition" not in headers
+    assert headers["x-content-type-options"] == ["nosniff"]
+    assert "sandbox" in headers["content-security-policy"][0]
+
+
+def test_nonsense_does_no_harm(site: Production) -> None:
+    for number in range(200):
+        with socket.create_connection(
+            ("localhost", site.https_port if number % 2 else site.http_port), timeout=5
+        ) as raw:
+            raw.sendall(b"\x00\xffGET / HTTP/9.9\r\nHost: \x00\r\n" * (number % 3 + 1))
+    for path in ("/%00", "/%ff", "/" + "a" * 9000, "/?" + "b" * 9000, "/static/../../etc/passwd"):
+        assert site.status(path) in {0, 200, 400, 404, 414}, path
+    assert site.status("/", headers={"Host": "evil.example"}) in {200, 400, 421}
+    assert b"evil" not in site.ask("/")[2]
+    assert site.status("/") == 200
+
+
+def test_a_slow_request_survives_a_stop(site: Production) -> None:
+    answers: list[int] = []
+    asker = threading.Thread(target=lambda: answers.append(site.status("/slow/")))
+    asker.start()
+    time.sleep(1)
+    web = site.compose("ps", "--quiet", "web").strip()
+    site.compose("stop", "web")
+    asker.join()
+    assert answers == [200]
+    assert site.project.inspect(web)["State"]["ExitCode"] == 0
+    site.compose("start", "web")
+    until(lambda: site.status("/") == 200, 20)
+
+
+def test_no_acknowledged_write_is_lost_when_the_database_goes_away(site: Production) -> None:
+    if site.project.database == "sqlite":
+        assert "database" not in site.compose("config", "--services").split()
+        return
+    started = site.project.inspect(site.compose("ps", "--quiet", "web").strip())["State"]["StartedAt"]
+    with Load(site, 1_000_000) as load:
+        time.sleep(3)
+        site.compose("stop", "database")
+        before = len(load.answers)
+        time.sleep(10)
+        assert site.status("/livez") == 200
+        assert site.status("/readyz", timeout=10) == 503
+        away = load.answers[before:]
+        site.compose("start", "database")
+        until(lambda: load.answers[-1][0] == 201, 30)
+        time.sleep(2)
+    assert {status for status, _ in away} <= {503}, away[:20]
+    assert max(seconds for _, seconds in away) < 8
+    assert load.acknowledged <= site.numbers()
+    assert len(load.acknowledged) > 50
+    assert site.project.inspect(site.compose("ps", "--quiet", "web").strip())["State"]["StartedAt"] == started
+
+
+@pytest.mark.parametrize("service", ["web", "database"])
+def test_no_acknowledged_write_is_lost_when_a_container_is_killed(site: Production, service: str) -> None:
+    if service not in site.compose("config", "--services").split():
+        assert site.project.database == "sqlite"
+        return
+    with Load(site, 2_000_000 if service == "web" else 3_000_000) as load:
+        time.sleep(3)
+        site.compose("kill", "--signal", "KILL", service)
+        time.sleep(1)
+        site.compose("up", "--detach", "--wait", service)
+        seen = len(load.answers)
+        until(lambda: any(status == 201 for status, _ in load.answers[seen:]), 30)
+    assert load.acknowledged <= site.numbers()
+    assert len(load.acknowledged) > 50
+
+
+def test_a_failing_migration_leaves_the_old_version_serving(site: Production) -> None:
+    good = site.project.environment["TAG"]
+    web = site.compose("ps", "--quiet", "web").strip()
+    migration = site.project.path / "ledger" / "migrations" / "0002_broken.py"
+    migration.write_text(
+        "from django.db import migrations\n\n\nclass Migration(migrations.Migration):\n"
+        '    dependencies = [("ledger", "0001_initial")]\n    operations = [migrations.RunSQL("nonsense")]\n',
+        encoding="utf-8",
+    )
+    commit(site.project, "Break a migration")
+    site.project.environment.pop("TAG")
+    said = site.make("deploy", fails=True)
+    assert "The migrations failed, and the version that runs goes on running" in said
+    site.project.environment["TAG"] = good
+    assert site.compose("ps", "--quiet", "web").strip() == web
+    assert site.status("/") == 200
+
+
+def test_an_earlier_version_comes_back_by_its_tag(site: Production) -> None:
+    good = site.project.environment.pop("TAG")
+    (site.project.path / "ledger" / "migrations" / "0002_broken.py").unlink()
+    replace(site.project, "templates/home.html", "Welcome.", "Welcome to the next version.")
+    site.project.environment["TAG"] = commit(site.project, "Greet")
+    site.make("deploy")
+    assert b"the next version" in site.ask("/")[2]
+    site.make("rollback", f"TAG={good}")
+    assert b"the next version" not in site.ask("/")[2]
+    said = site.make("rollback", "TAG=nonsense", fails=True)
+    assert "data/releases lists the versions" in said
+    assert site.status("/") == 200
