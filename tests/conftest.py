@@ -293,18 +293,7 @@ def sweep(engine: Engine, slugs: list[str], *, alone: bool) -> None:
 
     With `alone`, only the former: another run may be using the latter.
     """
-    beside = (
-        []
-        if alone
-        else [
-            "slipway-team-[a-z]+",
-            "slipway-browser",
-            "slipway-tasks",
-            "slipway-production-[a-z]+",
-            r"slipway-unusual-\d+",
-            "slipway-demo-test",
-        ]
-    )
+    beside = [] if alone else [r"slipway-(team|tasks|browser|production|migrate|backup|unusual|demo-test)(-[a-z0-9]+)*"]
     ours = re.compile(rf"({'|'.join([*slugs, *beside])})[-_]")
     for kind, options in (("container", ["--all"]), ("network", []), ("volume", [])):
         column = "{{.Names}}" if kind == "container" else "{{.Name}}"

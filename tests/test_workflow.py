@@ -286,7 +286,7 @@ def test_a_missing_secret_stops_the_boot_with_one_line(team: Project, image: str
     if team.database == "sqlite":
         variables = ["--env", f"SECRET_KEY={KEY}", "--env", "DATABASE_URL=sqlite:////nowhere/db"]
         said = team.docker("run", "--rm", *variables, image, fails=True)
-        assert said.startswith("Configuration error: the database cannot be migrated (unable to open database file).")
+        assert said.startswith("Configuration error: the database cannot be used ([Errno 2] No such file")
         assert len(said.splitlines()) == 1
     else:
         said = team.docker("run", "--rm", "--env", f"SECRET_KEY={KEY}", image, fails=True)
