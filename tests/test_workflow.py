@@ -318,7 +318,7 @@ def test_a_database_that_is_not_ready_is_said(team: Project, image: str) -> None
             assert get(f"{site}/livez").status == 200
             assert get(f"{site}/readyz").status == 503
             assert get(f"{site}/").status == 200
-            lines = [line for line in team.docker("logs", container).splitlines() if " ERROR " in line]
+            lines = [line for line in team.docker("logs", container).splitlines() if '"level": "ERROR"' in line]
             # The image's own command says it once at the start, and then each probe does.
             assert len(lines) == (1 if command else 2), lines
             assert all(reason in line for line in lines), lines

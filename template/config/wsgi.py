@@ -6,7 +6,11 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from granian.utils.proxies import wrap_wsgi_with_proxy_headers
 
+from config.observe import observe_errors, observe_traces
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+observe_errors()
+observe_traces()
 
 # Nothing but a proxy that is trusted may say for whom it asks, and whether that was by HTTPS.
 application = wrap_wsgi_with_proxy_headers(get_wsgi_application(), trusted_hosts=settings.TRUSTED_PROXIES)

@@ -1,9 +1,11 @@
 """The user model and the admin."""
 
 import pytest
+from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.test import Client
+from django.utils import timezone
 from django.utils.html import escape
 
 from accounts.models import User
@@ -38,3 +40,17 @@ def test_signing_in_takes_the_right_password(client: Client) -> None:
     form = {"username": "ada", "password": "battery staple", "next": "/admin/"}
     assert client.post("/admin/login/", form).status_code == 200
     assert client.post("/admin/login/", form | {"password": "correct horse"}).status_code == 302
+
+
+def test_guessing_a_password_locks_out_who_guesses(client: Client) -> None:
+    User.objects.create_superuser("ada", password="correct horse")
+    form = {"username": "ada", "password": "battery staple", "next": "/admin/"}
+    answers = [client.post("/admin/login/", form).status_code for _ in range(settings.AXES_FAILURE_LIMIT)]
+    assert answers == [200] * (settings.AXES_FAILURE_LIMIT - 1) + [429]
+    right = form | {"password": "correct horse"}
+    page = client.post("/admin/login/", right)
+    assert page.status_code == 429
+    assert "Try again later" in page.text
+    assert client.post("/admin/login/", right, REMOTE_ADDR="10.1.2.3").status_code == 302, "another address is not"
+    AccessAttempt.objects.update(attempt_time=timezone.now() - settings.AXES_COOLOFF_TIME)
+    assert client.post("/admin/login/", right).status_code == 302, "it passes"
