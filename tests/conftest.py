@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """With `--only`, leave out what is not about that combination; else begin with what mostly waits."""
     if config.getoption("--only"):
         items[:] = [item for item in items if "project" in getattr(item, "fixturenames", [])]
-    items.sort(key=lambda item: item.path.stem not in {"test_production", "test_tasks", "test_workflow"})
+    items.sort(key=lambda item: item.path.stem not in {"test_backup", "test_production", "test_tasks", "test_workflow"})
 
 
 class ByCombination(LoadScopeScheduling):  # type: ignore[misc]
