@@ -322,6 +322,21 @@ def test_nonsense_does_no_harm(site: Production) -> None:
     assert site.status("/") == 200
 
 
+def test_slow_clients_are_let_go(site: Production) -> None:
+    clients = []
+    for _ in range(50):
+        raw = socket.create_connection(("localhost", site.http_port), timeout=30)
+        raw.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        clients.append(raw)
+    assert site.status("/") == 200
+    start = time.monotonic()
+    for raw in clients:
+        while raw.recv(1000):  # until the server closes it
+            pass
+        raw.close()
+    assert time.monotonic() - start < 20
+
+
 def test_a_slow_request_survives_a_stop(site: Production) -> None:
     answers: list[int] = []
     asker = threading.Thread(target=lambda: answers.append(site.status("/slow/")))
