@@ -54,7 +54,7 @@ def test_versions_are_the_same_everywhere() -> None:
         ([{"a": 1, "b": True}, {"a": 1, "b": False}], "a == 1"),
         ([{"a": 1, "b": False}, {"a": 2, "b": False}], "not b"),
         ([{"a": 1, "b": True}, {"a": 2, "b": False}], "(a == 1 and b) or (a == 2 and not b)"),
-        ([{"a": 1, "b": True}, {"a": 1, "b": False}, {"a": 2, "b": True}], "b or a == 1"),
+        ([{"a": 1, "b": True}, {"a": 1, "b": False}, {"a": 2, "b": True}], "a == 1 or b"),
     ],
 )
 def test_conditions(monkeypatch: pytest.MonkeyPatch, chosen: list[lock.Answers], wanted: str) -> None:
