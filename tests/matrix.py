@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ BESIDE = {"deploy"}
 SPELLINGS = {"python_version": "py{}".format, "multi_stage": {True: "multi", False: "single"}.__getitem__}
 
 
+@functools.cache
 def questions() -> dict[str, dict[str, Any]]:
     """Return copier.yml's questions that are asked, in order: name -> definition."""
     document = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
@@ -45,10 +47,12 @@ def axes() -> dict[str, list[Any]]:
 
 
 def spell(name: str, answer: Any) -> str:
-    """Return how `answer` to the question `name` reads in a combination's name."""
+    """Return how `answer` to the question `name` reads in a combination's name; "" for a no that is the default."""
     if name in SPELLINGS:
         return SPELLINGS[name](answer)
     if isinstance(answer, bool):
+        if not answer and not questions()[name]["default"]:
+            return ""
         return ("" if answer else "no-") + name.removeprefix("use_")
     return str(answer)
 
@@ -76,7 +80,7 @@ def combinations() -> Iterator[Combination]:
     spans = axes()
     for values in itertools.product(*spans.values()):
         answers = dict(zip(spans, values, strict=True))
-        yield Combination("-".join(spell(name, answer) for name, answer in answers.items()), answers)
+        yield Combination("-".join(filter(None, (spell(name, answer) for name, answer in answers.items()))), answers)
 
 
 def combination(name: str) -> Combination:
