@@ -63,7 +63,7 @@ def stop(folder: Path) -> None:
     """Stop the site in `folder`, and remove its data and its image."""
     engine = find_engine()
     if engine and (folder / "compose.yaml").exists():
-        compose(engine, folder, "--progress", "quiet", "down", "--volumes", "--rmi", "all", "--timeout", "2")
+        compose(engine, folder, "--progress", "quiet", "down", "--volumes", "--rmi", "local", "--timeout", "2")
 
 
 def main() -> None:
