@@ -162,6 +162,21 @@ def make_project(copie: Copie, engine: Engine, combination: Combination) -> Proj
     return project
 
 
+def add_app(project: Project, files: dict[str, str]) -> None:
+    """Add an app called ledger, made of `files` (path -> text), to a project, as its team would."""
+    for name, text in files.items():
+        path = project.path / "ledger" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    for name, old, new in (
+        ("config/settings.py", '    "accounts",\n', '    "accounts",\n    "ledger",\n'),
+        (".dockerignore", "!accounts\n", "!accounts\n!ledger\n"),
+    ):
+        project.edit(name, old, new)
+    settings = project.path / "config" / "settings.py"
+    subprocess.run(["chown", "--recursive", "--reference", settings, project.path / "ledger"], check=True)
+
+
 def clean_up(project: Project) -> None:
     """Remove a project's containers, volumes and images."""
     project.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")

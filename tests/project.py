@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 import urllib.error
@@ -110,6 +111,20 @@ class Project:
         """Return the id of a Compose service's container."""
         return self.compose("ps", "--all", "--quiet", service).strip()
 
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace text in one of the project's files, as an editor does; AssertionError if it is not there."""
+        path = self.path / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{name} lacks {old!r}"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def commit(self, message: str) -> str:
+        """Commit everything, and return the version that this makes."""
+        self.run("git", "add", "--all")
+        identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+        self.run("git", *identity, "commit", "--quiet", "--message", message)
+        return self.run("git", "rev-parse", "--short=12", "HEAD").strip()
+
     def sign_in(self, name: str) -> dict[str, str]:
         """Make a user of the site, in the web container; return the headers that make a request theirs."""
         code = SIGN_IN_BY_TOKEN if self.combination.answers["use_drf"] else SIGN_IN_BY_SESSION
@@ -130,6 +145,13 @@ class Project:
                 break
             time.sleep(0.2)
         raise CommandError(f"{container} did not become healthy: {state}\n{self.docker('logs', container)}")
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import shlex
-import socket
 import subprocess
 import tarfile
 import time
@@ -18,10 +17,10 @@ import pytest
 from pytest_copie.plugin import Copie
 
 from tests import matrix
-from tests.conftest import make_project
+from tests.conftest import add_app, make_project
 from tests.engine import Engine, ensure_image
 from tests.matrix import Combination
-from tests.project import Project
+from tests.project import Project, free_port
 
 # An app of the project's own: numbered rows, each with a file.
 APP = {
@@ -160,21 +159,13 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     ensure_image(engine, "caddy:2")
     combination = Combination(f"slipway-backup-{request.param}", matrix.pick(**STACKS[request.param]).answers)
     project = make_project(copie_session, engine, combination)
-    for name, text in APP.items():
-        path = project.path / "ledger" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    settings, ignore = project.path / "config" / "settings.py", project.path / ".dockerignore"
-    text = settings.read_text(encoding="utf-8")
-    settings.write_text(text.replace('    "accounts",\n', '    "accounts",\n    "ledger",\n'), encoding="utf-8")
-    ignore.write_text(ignore.read_text(encoding="utf-8") + "!ledger\n", encoding="utf-8")
+    add_app(project, APP)
     (project.path / "production.env").write_text(
         f"SITE_HOST=localhost\nHTTP_PORT={free_port()}\nHTTPS_PORT={free_port()}\n"
         f"FRONTEND_SUBNET=10.213.{68 + list(STACKS).index(request.param)}.0/28\n",
         encoding="utf-8",
     )
-    subprocess.run(["chown", "--recursive", "--reference", str(settings), str(project.path)], check=True)
-    version = commit(project)
+    version = project.commit("Keep a ledger")
     site = Site(project)
     try:
         assert site.make("backup", fails=True) == ["Nothing is deployed here yet: run make deploy first"]
@@ -187,21 +178,6 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
         project.environment |= {"APP_USER": "1", "TAG": version}
         site.compose("--profile", "migrate", "down", "--volumes", "--remove-orphans", "--timeout", "1")
         project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {project.slug}) || true")
-
-
-def commit(project: Project) -> str:
-    """Commit everything, and return the version that this makes."""
-    project.run("git", "add", "--all")
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
-    project.run("git", *identity, "commit", "--quiet", "--message", "Keep a ledger")
-    return project.run("git", "rev-parse", "--short=12", "HEAD").strip()
-
-
-def free_port() -> int:
-    """Return a port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def rewrite(source: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> None:

@@ -6,7 +6,6 @@ import http.client
 import json
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +15,10 @@ import pytest
 from pytest_copie.plugin import Copie
 
 from tests import matrix
-from tests.conftest import clean_up, make_project
+from tests.conftest import add_app, clean_up, make_project
 from tests.engine import Engine, ensure_image
 from tests.matrix import Combination
-from tests.project import Project
+from tests.project import Project, free_port
 
 # An app of the project's own: numbered writes, and a page that takes its time.
 APP = {
@@ -152,13 +151,6 @@ def until(condition: Callable[[], object], seconds: float) -> None:
         time.sleep(0.2)
 
 
-def free_port() -> int:
-    """Return a port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 STACKS = {
     "sqlite": {"database": "sqlite", "use_drf": False, "multi_stage": False},
     "postgres": {"database": "postgres", "use_celery": True},
@@ -172,18 +164,12 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     ensure_image(engine, "caddy:2")
     combination = Combination(f"slipway-production-{request.param}", matrix.pick(**STACKS[request.param]).answers)
     project = make_project(copie_session, engine, combination)
-    for name, text in APP.items():
-        path = project.path / "ledger" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    replace(project, "config/settings.py", '    "accounts",\n', '    "accounts",\n    "ledger",\n')
-    replace(project, ".dockerignore", "!accounts\n", "!accounts\n!ledger\n")
+    add_app(project, APP)
     urls = project.path / "config" / "urls.py"
     urls.write_text(urls.read_text(encoding="utf-8") + URLS, encoding="utf-8")
-    subprocess.run(["chown", "--recursive", "--reference", str(urls), str(project.path)], check=True)
     project.run("docker", "compose", "run", "--rm", "--build", "web", "python", "manage.py", "makemigrations")
     project.compose("down", "--volumes")
-    commit(project, "Add a ledger")
+    project.commit("Add a ledger")
     production = Production(project, free_port(), free_port())
     yield production
     (project.path / "production.env").touch()
@@ -191,22 +177,6 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     production.compose("--profile", "migrate", "down", "--volumes", "--remove-orphans", "--timeout", "1")
     project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {project.slug}) || true")
     clean_up(project)
-
-
-def replace(project: Project, name: str, old: str, new: str) -> None:
-    """Replace text in one of the project's files."""
-    path = project.path / name
-    text = path.read_text(encoding="utf-8")
-    assert old in text, f"{name} lacks {old!r}"
-    path.write_text(text.replace(old, new, 1), encoding="utf-8")
-
-
-def commit(project: Project, message: str) -> str:
-    """Commit everything, and return the version that this makes."""
-    project.run("git", "add", "--all")
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
-    project.run("git", *identity, "commit", "--quiet", "--message", message)
-    return project.run("git", "rev-parse", "--short=12", "HEAD").strip()
 
 
 def test_it_says_what_is_missing(site: Production) -> None:
@@ -404,7 +374,7 @@ def test_a_failing_migration_leaves_the_old_version_serving(site: Production) ->
         '    dependencies = [("ledger", "0001_initial")]\n    operations = [migrations.RunSQL("nonsense")]\n',
         encoding="utf-8",
     )
-    commit(site.project, "Break a migration")
+    site.project.commit("Break a migration")
     site.project.environment.pop("TAG")
     said = site.make("deploy", fails=True)
     assert "The migrations failed, and the version that runs goes on running" in said
@@ -416,8 +386,8 @@ def test_a_failing_migration_leaves_the_old_version_serving(site: Production) ->
 def test_an_earlier_version_comes_back_by_its_tag(site: Production) -> None:
     good = site.project.environment.pop("TAG")
     (site.project.path / "ledger" / "migrations" / "0002_broken.py").unlink()
-    replace(site.project, "templates/home.html", "Welcome.", "Welcome to the next version.")
-    site.project.environment["TAG"] = commit(site.project, "Greet")
+    site.project.edit("templates/home.html", "Welcome.", "Welcome to the next version.")
+    site.project.environment["TAG"] = site.project.commit("Greet")
     site.make("deploy")
     assert b"the next version" in site.ask("/")[2]
     site.make("rollback", f"TAG={good}")

@@ -13,7 +13,7 @@ import pytest
 from pytest_copie.plugin import Copie
 
 from tests import matrix
-from tests.conftest import clean_up, make_project
+from tests.conftest import add_app, clean_up, make_project
 from tests.engine import Engine
 from tests.matrix import Combination
 from tests.project import Project, get
@@ -87,18 +87,9 @@ def site(copie_session: Copie, engine: Engine) -> Iterator[Project]:
     """A project with Celery and an app of its own, up."""
     answers = matrix.pick(use_celery=True, database="postgres").answers
     project = make_project(copie_session, engine, Combination("slipway-tasks", answers))
-    for name, text in APP.items():
-        path = project.path / "ledger" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    settings = project.path / "config" / "settings.py"
-    text = settings.read_text(encoding="utf-8")
-    settings.write_text(text.replace('    "accounts",\n', '    "accounts",\n    "ledger",\n'), encoding="utf-8")
-    with (project.path / ".dockerignore").open("a", encoding="utf-8") as ignore:
-        ignore.write("!ledger\n")
+    add_app(project, APP)
     (project.path / "override.yaml").write_text(OVERRIDE, encoding="utf-8")
     project.environment |= {"COMPOSE_FILE": "compose.yaml:override.yaml"}
-    subprocess.run(["chown", "--recursive", "--reference", str(settings), str(project.path)], check=True)
     project.run(
         "docker", "compose", "run", "--rm", "--no-deps", "--build", "web", "python", "manage.py", "makemigrations"
     )

@@ -54,14 +54,6 @@ def team(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     clean_up(project)
 
 
-def edit(project: Project, name: str, old: str, new: str) -> None:
-    """Replace text in one of the project's files, as an editor does."""
-    path = project.path / name
-    text = path.read_text(encoding="utf-8")
-    assert old in text, f"{name} lacks {old!r}"
-    path.write_text(text.replace(old, new, 1), encoding="utf-8")
-
-
 def eventually(answer: Callable[[], Answer], wanted: Callable[[Answer], bool], seconds: float = 20) -> Answer:
     """Ask again until the answer is as wanted; AssertionError with the last one if it never is."""
     deadline = time.monotonic() + seconds
@@ -78,9 +70,9 @@ def eventually(answer: Callable[[], Answer], wanted: Callable[[Answer], bool], s
 
 def test_an_edit_is_served_at_once(team: Project) -> None:
     site = team.address(team.container("web"))
-    edit(team, "templates/home.html", "The site is up and running.", "Edited template.")
+    team.edit("templates/home.html", "The site is up and running.", "Edited template.")
     eventually(lambda: get(f"{site}/"), lambda answer: "Edited template." in answer.text, 3)
-    edit(team, "config/settings.py", 'SITE_NAME = "', 'SITE_NAME = "Edited ')
+    team.edit("config/settings.py", 'SITE_NAME = "', 'SITE_NAME = "Edited ')
     eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Edited " in answer.text)
 
 
@@ -90,14 +82,14 @@ def test_a_workers_edit_is_taken_up(team: Project) -> None:
         return
     site = team.address(team.container("web"))
     ada = team.sign_in("eve")
-    edit(team, "accounts/tasks.py", "    return {field", '    return {"edited": "yes"} | {field')
+    team.edit("accounts/tasks.py", "    return {field", '    return {"edited": "yes"} | {field')
 
     def export() -> Answer:
         sent = json.loads(get(f"{site}/exports/", ada, method="POST").text)
         return eventually(lambda: get(f"{site}/exports/{sent['id']}/", ada), lambda answer: "SUCCESS" in answer.text)
 
     eventually(export, lambda answer: "edited" in answer.text)
-    edit(team, "accounts/tasks.py", '{"edited": "yes"} | ', "")
+    team.edit("accounts/tasks.py", '{"edited": "yes"} | ', "")
 
 
 def test_only_this_machine_can_reach_it(team: Project) -> None:
@@ -110,12 +102,12 @@ def test_a_new_app(team: Project) -> None:
     team.run("docker", "compose", "run", "--rm", "web", "python", "manage.py", "startapp", "blog")
     owner = int(team.environment["HOST_UID"])
     assert {path.stat().st_uid for path in (team.path / "blog").rglob("*")} == {owner}
-    edit(team, "config/settings.py", "INSTALLED_APPS = [\n", 'INSTALLED_APPS = [\n    "blog",\n')
+    team.edit("config/settings.py", "INSTALLED_APPS = [\n", 'INSTALLED_APPS = [\n    "blog",\n')
     (team.path / "blog" / "models.py").write_text(MODEL, encoding="utf-8")
     forgotten = team.run("make", "test", fails=True)
     assert "add these lines to .dockerignore" in forgotten
     assert "!blog" in forgotten
-    edit(team, ".dockerignore", "!accounts\n", "!accounts\n!blog\n")
+    team.edit(".dockerignore", "!accounts\n", "!accounts\n!blog\n")
     team.run("make", "makemigrations")
     migration = team.path / "blog" / "migrations" / "0001_initial.py"
     assert migration.stat().st_uid == owner
@@ -150,8 +142,8 @@ def test_a_debugger_can_attach(team: Project) -> None:
     before = views.read_text(encoding="utf-8")
     try:
         # The name on the page tells when the server has reloaded: it would drop who is attached already.
-        edit(team, "config/views.py", '"site_name": settings.SITE_NAME', '"site_name": "Reloaded"')
-        edit(team, "config/views.py", '    """Send browsers', '    breakpoint()\n    """Send browsers')
+        team.edit("config/views.py", '"site_name": settings.SITE_NAME', '"site_name": "Reloaded"')
+        team.edit("config/views.py", '    """Send browsers', '    breakpoint()\n    """Send browsers')
         eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Reloaded</h1>" in answer.text, 60)
         answers: list[Answer] = []
         asker = threading.Thread(target=lambda: answers.append(get(f"{site}/favicon.ico", timeout=90)), daemon=True)
@@ -185,7 +177,7 @@ def test_a_folder_named_venv_changes_nothing(team: Project) -> None:
 def test_a_new_dependency(team: Project) -> None:
     for lock in ("requirements.txt", "requirements-dev.txt"):
         assert "humanize" not in (team.path / lock).read_text(encoding="utf-8")
-    edit(team, "pyproject.toml", "dependencies = [\n", 'dependencies = [\n  "humanize>=4",\n')
+    team.edit("pyproject.toml", "dependencies = [\n", 'dependencies = [\n  "humanize>=4",\n')
     with pytest.raises(CommandError, match=r"requirements.txt does not fit pyproject.toml: run `make lock`"):
         team.run("make", "build")
     team.run("make", "lock")
@@ -335,9 +327,9 @@ def build_with_index(team: Project, url: str, *, fails: bool) -> str:
 
 
 def test_an_index_of_ones_own_is_asked(team: Project) -> None:
-    edit(team, "requirements-build.txt", "# This", "# Asked anew. This")
+    team.edit("requirements-build.txt", "# This", "# Asked anew. This")
     said = build_with_index(team, f"http://user:{CANARY}@127.0.0.1:9/simple", fails=True)
-    edit(team, "requirements-build.txt", "# Asked anew. This", "# This")
+    team.edit("requirements-build.txt", "# Asked anew. This", "# This")
     assert "127.0.0.1" in said
     assert CANARY not in said
 
