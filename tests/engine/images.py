@@ -133,6 +133,7 @@ def _server(name: str, product: str, suite: str) -> Recipe:
 
 _SIMPLE = {
     "mariadb:11.8": Recipe("mariadb", "MariaDB", "trixie", ("mariadbd", "--version")),
+    "mysql:9.7": Recipe("mysql", "MySQL", "unstable", ("mysqld", "--version"), arguments={"MAJOR": "9.7"}),
     "redis:8": _server("redis", "Redis", "trixie"),
     "valkey/valkey:8": _server("valkey", "Valkey", "trixie"),
     "valkey/valkey:9": _server("valkey", "Valkey", "testing"),

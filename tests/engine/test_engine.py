@@ -15,6 +15,7 @@ from tests.engine import Engine, EngineError, ImageUnavailable, debian, ensure_e
 
 Docker = Callable[..., str]
 PASSWORD = "p'w\\d $x"
+PLAIN_PASSWORD = "pw d $x"  # MySQL's image puts it between quotes as it is
 
 
 @pytest.fixture(scope="module")
@@ -337,6 +338,116 @@ def test_mariadb_refuses(docker: Docker, mariadb: str, options: tuple[str, ...],
     """No password, or two, end the start with a reason."""
     assert mariadb
     assert message in docker("run", "--rm", *options, "mariadb:11.8", fails=True)
+
+
+# -- MySQL ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mysql(engine: Engine, server: Callable[..., str], docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A MySQL with a password in a file, an argument, and a first-boot script."""
+    image = ensure_image(engine, "mysql:9.7").name
+    folder = tmp_path_factory.mktemp("mysql")
+    (folder / "password").write_text(PLAIN_PASSWORD + "\n", encoding="utf-8")
+    (folder / "1.sql").write_text("CREATE TABLE seen AS SELECT @@skip_networking AS name;", encoding="utf-8")
+    options = ["--env=MYSQL_ROOT_PASSWORD=root", "--env=MYSQL_USER=app", "--env=MYSQL_DATABASE=my_db"]
+    options += [
+        "--env=MYSQL_PASSWORD_FILE=/run/secrets/password",
+        f"--volume={folder}/password:/run/secrets/password:ro",
+    ]
+    options += [f"--volume={folder}/1.sql:/docker-entrypoint-initdb.d/1.sql:ro"]
+    name = server(image, "--max-connections=50", options=tuple(options))
+    eventually(lambda: in_mysql(docker, name, "SELECT 1"))
+    return name
+
+
+def in_mysql(docker: Docker, name: str, sql: str) -> str:
+    """Return a query's result, as root, over TCP: the first boot's temporary server answers on the socket only."""
+    command = ("mysql", "--host=127.0.0.1", "--user=root", "--batch", "--skip-column-names", "--execute", sql)
+    return docker("exec", "--env=MYSQL_PWD=root", name, *command)
+
+
+def test_mysql_first_boot(docker: Docker, mysql: str) -> None:
+    """The argument, the script and the time zones have taken effect; scripts run while there is no TCP."""
+    assert in_mysql(docker, mysql, "SELECT @@max_connections") == "50"
+    assert in_mysql(docker, mysql, "SELECT name FROM my_db.seen") == "1"
+    assert (
+        in_mysql(docker, mysql, "SELECT CONVERT_TZ('2026-07-01 12:00:00', 'UTC', 'Europe/Berlin')")
+        == "2026-07-01 14:00:00"
+    )
+    accounts = in_mysql(
+        docker, mysql, "SELECT user, host, plugin FROM mysql.user WHERE user NOT LIKE 'mysql.%' ORDER BY 1, 2"
+    )
+    assert [line.split("\t") for line in accounts.splitlines()] == [
+        ["app", "%", "caching_sha2_password"],
+        ["root", "%", "caching_sha2_password"],
+        ["root", "localhost", "caching_sha2_password"],
+    ]
+
+
+def test_mysql_user_has_its_database_alone(docker: Docker, mysql: str) -> None:
+    """The user may do everything in its database and nothing in another, not even in one that `_` would match."""
+    as_user = ("mysql", "--user=app", "--batch", "--skip-column-names", "--execute")
+    made = "CREATE TABLE my_db.t (i int); SELECT 1"
+    assert from_another(docker, mysql, "mysql:9.7", PLAIN_PASSWORD, *as_user, made) == "1"
+    for name in ("test_my_db", "myxdb"):
+        sql = f"CREATE DATABASE {name}"
+        assert "denied" in from_another(docker, mysql, "mysql:9.7", PLAIN_PASSWORD, *as_user, sql, fails=True)
+    assert "denied" in from_another(docker, mysql, "mysql:9.7", "wrong", *as_user, "SELECT 1", fails=True)
+
+
+def test_mysql_is_process_1_without_rights(docker: Docker, mysql: str) -> None:
+    """It gets the stop signal itself, as user 999."""
+    assert docker("exec", mysql, "cat", "/proc/1/comm") == "mysqld"
+    assert docker("exec", mysql, "stat", "--format=%u:%g", "/proc/1") == "999:999"
+    docker("exec", mysql, "sh", "-c", "command -v mysql mysqladmin mysqldump")
+
+
+def test_mysql_stops_well_and_keeps_its_data(docker: Docker, mysql: str) -> None:
+    """The second start finds the data."""
+    in_mysql(docker, mysql, "CREATE TABLE my_db.kept (i int)")
+    docker("stop", mysql)
+    assert docker("inspect", "--format={{.State.ExitCode}}", mysql) == "0"
+    docker("start", mysql)
+    eventually(lambda: in_mysql(docker, mysql, "SELECT COUNT(*) FROM my_db.kept"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "MYSQL_ROOT_PASSWORD"),
+        (("--env=MYSQL_ROOT_PASSWORD=a", "--env=MYSQL_ROOT_PASSWORD_FILE=/b"), "exclusive"),
+        (("--env=MYSQL_ROOT_PASSWORD=a", "--env=MYSQL_USER=root"), "MYSQL_USER"),
+    ],
+)
+def test_mysql_refuses(docker: Docker, mysql: str, options: tuple[str, ...], message: str) -> None:
+    """No password, or two, or root as the user, end the start with a reason."""
+    assert mysql
+    assert message in docker("run", "--rm", *options, "mysql:9.7", fails=True)
+
+
+def test_mysql_as_any_user(docker: Docker, server: Callable[..., str], mysql: str, tmp_path: Path) -> None:
+    """A user id without a name, a read-only root and a folder of this user's are enough, without capabilities."""
+    assert mysql
+    tmp_path.chmod(0o700)
+    subprocess.run(["chown", "12345:12345", tmp_path], check=True)
+    options = ["--user=12345:12345", "--read-only", "--tmpfs=/tmp", "--tmpfs=/var/run/mysqld", "--cap-drop=ALL"]
+    options += [f"--volume={tmp_path}:/var/lib/mysql", "--env=MYSQL_USER=app", "--env=MYSQL_PASSWORD=app"]
+    name = server("mysql:9.7", "mysqld", options=(*options, "--env=MYSQL_RANDOM_ROOT_PASSWORD=1"))
+    client = ("mysql", "--host=127.0.0.1", "--user=app", "--execute=SELECT 1")
+    eventually(lambda: docker("exec", "--env=MYSQL_PWD=app", name, *client))
+    assert "GENERATED ROOT PASSWORD: " in docker("logs", name)
+    assert {path.stat().st_uid for path in tmp_path.iterdir()} == {12345}
+
+
+def test_mysql_lets_a_client_without_tls_in(docker: Docker, mysql: str) -> None:
+    """The first login of an account needs TLS, or the server's public key, which it hands out."""
+    in_mysql(docker, mysql, "FLUSH PRIVILEGES")  # the server forgets who was in
+    plain = ("mysql", "--user=app", "--ssl-mode=DISABLED", "--batch", "--skip-column-names", "--execute", "SELECT 1")
+    assert "secure connection" in from_another(docker, mysql, "mysql:9.7", PLAIN_PASSWORD, *plain, fails=True)
+    ask = (*plain[:3], "--get-server-public-key", *plain[3:])
+    assert from_another(docker, mysql, "mysql:9.7", PLAIN_PASSWORD, *ask) == "1"
+    assert from_another(docker, mysql, "mysql:9.7", PLAIN_PASSWORD, *plain) == "1"
 
 
 # -- The others ----------------------------------------------------------------------------------------------
