@@ -17,8 +17,7 @@ from pathlib import Path
 import copier
 
 from tests import matrix
-from tests.conftest import image_or_stand_in
-from tests.engine import ensure_engine, stop_engine
+from tests.engine import ensure_engine, ensure_image, stop_engine
 from tests.matrix import ROOT, Combination
 from tests.project import Project
 
@@ -51,7 +50,7 @@ class Bench:
         path = self.folder / combination.slug
         copier.run_copy(str(ROOT), path, data=combination.data, vcs_ref="HEAD", quiet=True, overwrite=True)
         for image in matrix.images(combination):
-            image_or_stand_in(self.engine, image)
+            ensure_image(self.engine, image)
         return Project(path, combination, self.engine, {"PORT": "0"})
 
     def added(self, name: str) -> float:

@@ -16,11 +16,10 @@ from pytest_copie.plugin import Copie
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests import matrix
-from tests.engine import Engine, EngineError, Image, ImageUnavailable, ensure_engine, ensure_image, stop_engine
+from tests.engine import Engine, EngineError, ensure_engine, ensure_image, stop_engine
 from tests.matrix import ROOT, Combination
 from tests.project import Project
 
-MYSQL_STAND_IN = ROOT / "tests" / "mysql-by-mariadb.yaml"
 REPORT = ROOT / "reports" / "matrix.md"
 
 
@@ -87,7 +86,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     try:
         engine = ensure_engine()
         session.config.stash[_ENGINE] = engine
-        images = [image_or_stand_in(engine, name) for name in needed_images(session.config)]
+        images = [str(ensure_image(engine, name)) for name in needed_images(session.config)]
     except EngineError as error:
         pytest.exit(str(error), returncode=1)
     session.config.stash[_IMAGES] = list(dict.fromkeys(images))
@@ -100,28 +99,6 @@ _IMAGES = pytest.StashKey[list[str]]()
 def needed_images(config: pytest.Config) -> list[str]:
     """Return the images that the selected combinations start from."""
     return list(dict.fromkeys(name for each in selected(config) for name in matrix.images(each)))
-
-
-def image_or_stand_in(engine: Engine, name: str) -> str:
-    """Make an image available, and say in a line where it is from. MySQL's may be replaced by MariaDB's."""
-    try:
-        image = ensure_image(engine, name)
-    except ImageUnavailable:
-        if not name.startswith("mysql:"):
-            raise
-        mariadb = ensure_image(engine, mariadb_image())
-        return f"{name}: cannot be had here. MARIADB STANDS IN FOR MYSQL when mysql boots: {describe(mariadb)}"
-    return describe(image)
-
-
-def describe(image: Image) -> str:
-    """Return a line on where an image is from."""
-    return f"{image.name}: {image.source.value}" + (f" ({image.detail})" if image.detail else "")
-
-
-def mariadb_image() -> str:
-    """Return the image that MariaDB combinations use."""
-    return next(matrix.images(each)[1] for each in matrix.combinations() if each.answers["database"] == "mariadb")
 
 
 @pytest.fixture(scope="session")
@@ -143,13 +120,6 @@ def make_project(copie: Copie, engine: Engine, combination: Combination) -> Proj
     git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Start"]):
         project.run(*git, *command)
-    for image in matrix.images(combination):
-        if image.startswith("mysql:"):
-            try:
-                ensure_image(engine, image)
-            except ImageUnavailable:
-                project.environment["COMPOSE_FILE"] = f"compose.yaml:{MYSQL_STAND_IN}"
-                project.environment["MARIADB_IMAGE"] = mariadb_image()
     if os.getuid() == 0:  # containers write as a user without rights, whose files these then are
         subprocess.run(["chown", "--recursive", "1000:1000", project.path], check=True)
         project.environment |= {

@@ -111,6 +111,7 @@ STACKS = {
     "sqlite": {"database": "sqlite", "use_drf": False, "multi_stage": False},
     "postgres": {"database": "postgres", "use_celery": True},
     "mariadb": {"database": "mariadb", "use_drf": False, "multi_stage": False},
+    "mysql": {"database": "mysql", "use_drf": False},
 }
 
 

@@ -42,7 +42,7 @@ services:
 """
 
 
-@pytest.fixture(params=["sqlite", "postgres", "mariadb"], scope="module")
+@pytest.fixture(params=["sqlite", "postgres", "mariadb", "mysql"], scope="module")
 def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
     """A project that is built, with its database server up if it has one, and nothing migrated."""
     answers = matrix.pick(database=request.param).answers

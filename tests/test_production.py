@@ -151,10 +151,11 @@ def until(condition: Callable[[], object], seconds: float) -> None:
         time.sleep(0.2)
 
 
-STACKS = {
+STACKS: dict[str, dict[str, str | bool]] = {
     "sqlite": {"database": "sqlite", "use_drf": False, "multi_stage": False},
     "postgres": {"database": "postgres", "use_celery": True},
     "mariadb": {"database": "mariadb", "multi_stage": False},
+    "mysql": {"database": "mysql"},
 }
 
 
