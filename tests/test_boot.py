@@ -136,7 +136,7 @@ def test_production_serves_with_its_own_command(project: Project, production: st
     assert answer.headers["content-encoding"] == "gzip"
     assert "immutable" in answer.headers["cache-control"]
     assert get(f"{address}/", {"Host": "evil.example"}).status == 400
-    assert "granian" in project.docker("exec", production, "cat", "/proc/1/cmdline")
+    assert "granian" in project.docker("exec", production, "cat", "/proc/1/maps")
 
 
 def test_everything_stops_cleanly(project: Project, production: str) -> None:

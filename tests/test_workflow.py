@@ -287,6 +287,23 @@ def test_a_missing_secret_stops_the_boot_with_one_line(team: Project, image: str
         assert len(said.splitlines()) == 1
 
 
+def test_a_stop_while_it_starts_ends_it(team: Project, image: str) -> None:
+    """The first process of a container gets no signal that it has no handler for: it would wait to be killed."""
+    variables = {**urls(team), "SECRET_KEY": KEY}
+    options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    for seconds in (0.2, 0.5, 0.9, 1.3):
+        container = f"{team.slug}-starts"
+        team.docker("run", "--detach", "--name", container, *options, "--network", f"{team.slug}_default", image)
+        try:
+            time.sleep(seconds)
+            start = time.monotonic()
+            team.docker("stop", "--time", "20", container)
+            assert time.monotonic() - start < 10, f"stopped after {seconds} s, it was killed"
+            assert team.inspect(container)["State"]["ExitCode"] == 0
+        finally:
+            team.docker("rm", "--force", "--volumes", container)
+
+
 def test_a_database_that_is_not_ready_is_said(team: Project, image: str) -> None:
     """Away, missing, or empty: the server is up, /readyz is 503, no page is a 500, and one line of the log says why."""
     if team.database == "sqlite":
@@ -340,7 +357,7 @@ def test_its_password_is_in_no_layer(team: Project) -> None:
     assert CANARY not in said
     assert CANARY not in team.docker("history", "--no-trunc", team.slug)
     count = "docker save {} | grep --text --count --fixed-strings '{}' || true"
-    assert int(team.run("sh", "-c", count.format(team.slug, "let Granian take this process over"))) > 0, (
+    assert int(team.run("sh", "-c", count.format(team.slug, "then become the server"))) > 0, (
         "layers are read"
     )
     assert int(team.run("sh", "-c", count.format(team.slug, CANARY))) == 0
