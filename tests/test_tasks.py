@@ -64,21 +64,48 @@ for number in range({TASKS}):
             time.sleep(0.2)
     time.sleep(0.01)
 """
-# As in production: the worker itself is the container's first process. And short times, for there are tests to run.
+# What traces are sent to: it says which tasks they are of.
+COLLECTOR = """
+import re
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+
+class Collector(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        print(self.path, re.findall(rb"run/[a-z.]+", body), flush=True)
+        self.send_response(200)
+        self.end_headers()
+
+
+HTTPServer(("", 4318), Collector).serve_forever()
+"""
+# As in production: the worker itself is the container's first process. And short times, for there are tests to run; but for
+# traces, which nothing sends before the worker stops.
 OVERRIDE = """
 services:
   worker:
     command: celery --quiet --app config worker
     init: false
-    environment: &times
-      CELERY_TASK_TIME_LIMIT: "18"
-      CELERY_VISIBILITY_TIMEOUT: "20"
-      CELERY_DRAIN_SECONDS: "8"
+    environment:
+      <<: &times
+        CELERY_TASK_TIME_LIMIT: "18"
+        CELERY_VISIBILITY_TIMEOUT: "20"
+        CELERY_DRAIN_SECONDS: "8"
+      OTEL_EXPORTER_OTLP_ENDPOINT: http://collector:4318
+      OTEL_BSP_SCHEDULE_DELAY: "3600000"
   beat:
     command: celery --quiet --app config beat
     init: false
   web:
     environment: *times
+  collector:
+    image: slipway-tasks-web
+    command: python collector.py
+    volumes:
+      - .:/app
+    healthcheck:
+      test: "true"
 """
 
 
@@ -89,6 +116,7 @@ def site(copie_session: Copie, engine: Engine) -> Iterator[Project]:
     project = make_project(copie_session, engine, Combination("slipway-tasks", answers))
     add_app(project, APP)
     (project.path / "override.yaml").write_text(OVERRIDE, encoding="utf-8")
+    (project.path / "collector.py").write_text(COLLECTOR, encoding="utf-8")
     project.environment |= {"COMPOSE_FILE": "compose.yaml:override.yaml"}
     project.run(
         "docker", "compose", "run", "--rm", "--no-deps", "--build", "web", "python", "manage.py", "makemigrations"
@@ -154,6 +182,7 @@ def test_a_stopped_worker_finishes_its_task(site: Project) -> None:
     assert state(site, "worker")["ExitCode"] == 0
     log = site.compose("logs", "--no-color", "worker")
     assert re.search(r"ledger\.tasks\.enter\[\S+\] succeeded in 5\.", log)
+    assert "/v1/traces [b'run/ledger.tasks.enter']" in site.compose("logs", "--no-color", "collector")
     site.compose("up", "--detach", "--wait", "worker")
     assert runs(site, "stop") == {"stop": 1}
 
