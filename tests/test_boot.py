@@ -14,11 +14,15 @@ import pytest
 from tests.project import Project, get
 
 KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
+WARNINGS = "error::DeprecationWarning,error::PendingDeprecationWarning,error::FutureWarning"
+WARNINGS += ",ignore:Call to deprecated setex:DeprecationWarning"  # by Celery itself
 
 
 @pytest.fixture(scope="module")
 def up(project: Project) -> float:
     """Development, started as the README says; how long it took, in seconds, with the image built."""
+    # Nothing that starts may use what is deprecated.
+    (project.path / ".env").write_text(f"PYTHONWARNINGS={WARNINGS}\n", encoding="utf-8")
     project.compose("build")
     start = time.monotonic()
     project.compose("up", "--detach", "--wait")
@@ -111,7 +115,9 @@ def test_its_linters_pass(project: Project, site: str, checked_before: Callable[
 def production(project: Project, site: str) -> Iterator[str]:
     """The production image's container, run with its own command and the documented variables alone."""
     network = f"{project.slug}_default"
-    variables = {"SECRET_KEY": KEY} | dict(re.findall(r"(\w+_URL): (\S+)", project.compose("config")))
+    variables = {"SECRET_KEY": KEY, "PYTHONWARNINGS": WARNINGS} | dict(
+        re.findall(r"(\w+_URL): (\S+)", project.compose("config"))
+    )
     name = f"{project.slug}-production"
     project.docker("build", "--quiet", "--tag", project.slug, ".")
     project.docker(
@@ -136,6 +142,9 @@ def test_production_serves_with_its_own_command(project: Project, production: st
     assert answer.headers["content-encoding"] == "gzip"
     assert "immutable" in answer.headers["cache-control"]
     assert get(f"{address}/", {"Host": "evil.example"}).status == 400
+    assert get(f"{address}/", {"X-Request-ID": "trace-1"}).status == 200
+    lines = [json.loads(line) for line in project.docker("logs", production).splitlines()]
+    assert [line["path"] for line in lines if line["request_id"] == "trace-1"] == ["/"], "every line is JSON"
     assert "granian" in project.docker("exec", production, "cat", "/proc/1/maps")
 
 

@@ -265,6 +265,28 @@ def test_forged_headers_are_not_believed(site: Production) -> None:
         "print(c.getresponse().status)"
     )
     assert site.compose("exec", "-T", "web", "python", "-c", code).strip() == "301"
+    # And a wrong password counts for the address that it came from.
+    _, headers, _ = site.ask("/admin/login/")
+    token = next(each for each in headers["set-cookie"] if "csrftoken=" in each).split("csrftoken=")[1].split(";")[0]
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    guess = http.client.HTTPSConnection("localhost", site.https_port, timeout=30, context=context)
+    guess.request(
+        "POST",
+        "/admin/login/",
+        f"username=eve&password=guess&csrfmiddlewaretoken={token}",
+        forged
+        | {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Cookie": f"csrftoken={token}",
+            "Referer": f"https://localhost:{site.https_port}/admin/login/",
+        },
+    )
+    assert guess.getresponse().status == 200
+    code = "from axes.models import AccessAttempt; print(*AccessAttempt.objects.values_list('ip_address', flat=True))"
+    counted = site.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", code).split()
+    assert len(counted) == 1
+    assert "1.2.3.4" not in counted
 
 
 def test_uploads_never_run_as_a_page(site: Production) -> None:

@@ -145,6 +145,31 @@ def test_dockerfile_is_clean(project: Project) -> None:
     assert "no warnings found" in project.docker("build", "--check", ".")
 
 
+def test_the_dockerfile_takes_nothing_but_its_base_image(project: Project) -> None:
+    """An image from another registry, or a frontend's, would be one more that has to be there."""
+    text = (project.path / "Dockerfile").read_text(encoding="utf-8")
+    stages = {"${PYTHON_IMAGE}", *re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)}
+    assert set(re.findall(r"^FROM (\S+)|from=([^\s,]+)", text, re.MULTILINE)) <= {
+        pair for stage in stages for pair in ((stage, ""), ("", stage))
+    }
+    assert not re.match(r"#\s*syntax=", text)
+
+
+def test_whatever_stops_gets_the_time_it_takes(project: Project) -> None:
+    """The grace period is longer than the drain: else the container is killed while it finishes its work."""
+    services = yaml.safe_load((project.path / "compose.production.yaml").read_text(encoding="utf-8"))["services"]
+    seconds = {"40s": 40, "1m": 60}
+    dockerfile = (project.path / "Dockerfile").read_text(encoding="utf-8")
+    kill = re.search(r"GRANIAN_WORKERS_KILL_TIMEOUT=(\d+)", dockerfile)
+    assert kill
+    assert seconds[services["web"]["stop_grace_period"]] > int(kill[1])
+    if project.combination.answers["use_celery"]:
+        settings = (project.path / "config" / "settings.py").read_text(encoding="utf-8")
+        drain = re.search(r'"CELERY_DRAIN_SECONDS", default=(\d+)', settings)
+        assert drain
+        assert seconds[services["worker"]["stop_grace_period"]] > int(drain[1])
+
+
 def test_compose_file_is_clean(project: Project) -> None:
     assert project.run("docker", "compose", "--file", "compose.yaml", "config", "--quiet") == ""
     web = yaml.safe_load(project.compose("config"))["services"]["web"]

@@ -166,6 +166,36 @@ def test_a_debugger_can_attach(team: Project) -> None:
     eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Reloaded</h1>" not in answer.text, 60)
 
 
+# Each looks before it writes, which SQLite's own way of locking would not forgive.
+WRITERS = """
+import threading
+from accounts.models import User
+from django.db import connection, transaction
+
+def write(writer):
+    for number in range(50):
+        with transaction.atomic():
+            User.objects.count()
+            User.objects.create(username=f"writer-{writer}-{number}")
+    connection.close()
+
+threads = [threading.Thread(target=write, args=[writer]) for writer in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(User.objects.filter(username__startswith="writer-").delete()[0])
+"""
+
+
+def test_four_writers_wait_for_their_turn(team: Project) -> None:
+    said = team.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", WRITERS)
+    assert said.strip() == "200"
+    if team.database == "sqlite":
+        code = "from django.db import connection; print(*connection.cursor().execute('PRAGMA journal_mode').fetchone())"
+        assert team.compose("exec", "-T", "web", "python", "manage.py", "shell", "-v", "0", "-c", code).strip() == "wal"
+
+
 def test_a_folder_named_venv_changes_nothing(team: Project) -> None:
     bogus = team.path / ".venv" / "bin"
     bogus.mkdir(parents=True)
@@ -357,7 +387,5 @@ def test_its_password_is_in_no_layer(team: Project) -> None:
     assert CANARY not in said
     assert CANARY not in team.docker("history", "--no-trunc", team.slug)
     count = "docker save {} | grep --text --count --fixed-strings '{}' || true"
-    assert int(team.run("sh", "-c", count.format(team.slug, "then become the server"))) > 0, (
-        "layers are read"
-    )
+    assert int(team.run("sh", "-c", count.format(team.slug, "then become the server"))) > 0, "layers are read"
     assert int(team.run("sh", "-c", count.format(team.slug, CANARY))) == 0
