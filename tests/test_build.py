@@ -12,7 +12,7 @@ from tests import matrix
 from tests.project import Project
 
 CANARY = "canary-7f3a9c"
-# What an image may add to its base, in MB: well above what each does now, and below what a compiler or a cache would add.
+# What an image may add to its base, in MB: more than each does now, and less than with a compiler or a cache in it.
 LARGEST = 140
 # Files that lie about in a working folder, and must not get into an image.
 PLANTED = (

@@ -80,8 +80,8 @@ class Collector(BaseHTTPRequestHandler):
 
 HTTPServer(("", 4318), Collector).serve_forever()
 """
-# As in production: the worker itself is the container's first process. And short times, for there are tests to run; but for
-# traces, which nothing sends before the worker stops.
+# As in production: the worker itself is the container's first process. And short times, for there are
+# tests to run; but for traces, which nothing sends before the worker stops.
 OVERRIDE = """
 services:
   worker:
