@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 import time
+import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pexpect
 import pytest
@@ -367,23 +372,76 @@ def test_a_database_that_is_not_ready_is_said(team: Project, image: str) -> None
             team.docker("rm", "--force", container)
 
 
-def build_with_index(team: Project, url: str, *, fails: bool) -> str:
+def build_with_index(team: Project, url: str, *options: str) -> str:
     """Build the production image anew with a package index that a secret names, and return what the build printed."""
     team.environment["INDEX_URL"] = url
     secret = ["--secret", "id=index-url,env=INDEX_URL"]
-    return team.docker("build", "--progress", "plain", "--no-cache", *secret, "--tag", team.slug, ".", fails=fails)
+    return team.docker("build", "--progress", "plain", "--no-cache", *secret, *options, "--tag", team.slug, ".")
 
 
-def test_an_index_of_ones_own_is_asked(team: Project) -> None:
-    team.edit("requirements-build.txt", "# This", "# Asked anew. This")
-    said = build_with_index(team, f"http://user:{CANARY}@127.0.0.1:9/simple", fails=True)
-    team.edit("requirements-build.txt", "# Asked anew. This", "# This")
-    assert "127.0.0.1" in said
+# A base image as a company makes it: the system trusts its authority, and no variable says so.
+COMPANY_IMAGE = """
+FROM {image} AS base
+COPY company.crt /usr/local/share/ca-certificates/
+RUN update-ca-certificates
+FROM scratch
+COPY --from=base / /
+ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
+"""
+CERTIFICATES = """
+openssl req -x509 -newkey rsa:2048 -nodes -keyout company.pem -out company.crt -days 2 -subj /CN=company
+openssl req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=localhost
+printf 'subjectAltName=DNS:localhost' > names
+openssl x509 -req -in request.pem -CA company.crt -CAkey company.pem -CAcreateserial -extfile names -out cert.pem
+"""
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """A package index that takes a login, and passes on what the real one says."""
+
+    asked: ClassVar[set[tuple[str, bool]]] = set()
+
+    def do_GET(self) -> None:
+        """Answer with the page of a package."""
+        login = b64encode(f"user:{CANARY}".encode()).decode()
+        self.asked.add(
+            (self.headers["User-Agent"].partition("/")[0], self.headers["Authorization"] == f"Basic {login}")
+        )
+        url = f"{PyPI.simple_url}/{self.path.strip('/').rpartition('/')[2]}/"
+        request = urllib.request.Request(url, headers={"Accept": self.headers["Accept"]})
+        with urllib.request.urlopen(request) as answer:
+            body, kind = answer.read(), answer.headers["Content-Type"]
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_an_index_of_ones_own_is_asked_and_its_authority_trusted(team: Project, tmp_path: Path) -> None:
+    team.run("sh", "-ec", f"cd {tmp_path}; {CERTIFICATES}")
+    image = matrix.images(team.combination)[0]
+    (tmp_path / "Dockerfile").write_text(COMPANY_IMAGE.format(image=image), encoding="utf-8")
+    company = f"{team.slug}-company"
+    team.docker("build", "--quiet", "--tag", company, str(tmp_path))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    Mirror.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            url = f"https://user:{CANARY}@localhost:{server.server_port}/simple"
+            said = build_with_index(team, url, "--network", "host", "--build-arg", f"PYTHON_IMAGE={company}")
+        finally:
+            server.shutdown()
+            team.docker("image", "rm", "--force", company)
+    assert Mirror.asked == {("pip", True), ("uv", True)}
     assert CANARY not in said
 
 
 def test_its_password_is_in_no_layer(team: Project) -> None:
-    said = build_with_index(team, PyPI.simple_url.replace("://", f"://user:{CANARY}@"), fails=False)
+    said = build_with_index(team, PyPI.simple_url.replace("://", f"://user:{CANARY}@"))
     assert CANARY not in said
     assert CANARY not in team.docker("history", "--no-trunc", team.slug)
     count = "docker save {} | grep --text --count --fixed-strings '{}' || true"
