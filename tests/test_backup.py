@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shlex
+import signal
 import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +141,24 @@ class Site:
         """Run `make`, and return the lines that it printed, without its own."""
         lines = self.project.run("make", "--silent", target, *arguments, fails=fails).splitlines()
         return [line for line in lines if not line.startswith("make: ***")]
+
+    @contextmanager
+    def restoring(self, file: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """Start `make restore`, and go on as soon as it unpacks the backup."""
+        restore = subprocess.Popen(
+            ["make", "--silent", "restore", f"FILE=backups/{file.name}"],
+            cwd=self.project.path,
+            env=self.project.engine.env | self.project.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 30
+        while not (self.project.path / "data" / ".restored" / "SHA256SUMS").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield restore
+        restore.wait()
 
     def refused(self, file: str) -> str:
         """Run `make restore`, which has to refuse `file` with one line and to change nothing; return that line."""
@@ -335,3 +356,40 @@ def test_a_restore_that_fails_leaves_what_was_there(site: Site) -> None:
     site.compose("up", "--detach", "--wait")
     assert site.rows() == {}
     assert not (site.project.path / "data" / ".restored").exists()
+
+
+def test_they_keep_out_of_each_others_way(site: Site) -> None:
+    good = next(file for file in (site.project.path / "backups").iterdir() if file.name != "bad.tar")
+    with site.restoring(good) as restore:
+        for command in (["deploy"], ["rollback", "TAG=any"], ["restore", "FILE=any"]):
+            assert site.make(*command, fails=True) == ["make restore is running: wait for it"]
+        assert restore.poll() is None
+        [name] = site.make("backup")  # waits for its turn: by night nobody would run it again
+        assert restore.wait() == 0
+    (site.project.path / name).unlink()
+    assert site.rows()
+
+
+def test_a_restore_that_was_killed_can_be_done_again(site: Site) -> None:
+    good = next(file for file in (site.project.path / "backups").iterdir() if file.name != "bad.tar")
+    data = site.project.path / "data"
+    rows, running = site.rows(), site.state()
+    with site.restoring(good) as restore:
+        os.killpg(restore.pid, signal.SIGKILL)
+    assert (data / ".restored").exists()
+    assert site.state() == running
+    site.make("deploy")
+    assert site.rows() == rows
+    # In the moment in which things change places.
+    site.compose("stop", "caddy", "web")
+    taken = data / ".restored" / "was" / "site"
+    taken.mkdir(parents=True)
+    (data / "site" / "media").rename(taken / "media")
+    advice = "A restore was killed while it changed the data: run make restore again, with the same file"
+    assert site.make("deploy", fails=True) == site.make("backup", fails=True) == [advice]
+    said = site.make("restore", f"FILE=backups/{good.name}")
+    [kept] = data.glob("was-*")
+    assert said[0].endswith(f"What it had taken away is in data/{kept.name}")
+    assert any(kept.glob("site/media/ledger/*/*/*.txt"))
+    assert site.rows() == rows
+    assert not (data / ".restored").exists()
