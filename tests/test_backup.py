@@ -151,6 +151,7 @@ class Site:
             env=self.project.engine.env | self.project.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         deadline = time.monotonic() + 30
