@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,11 +55,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.path.stem not in {"test_backup", "test_production", "test_tasks", "test_workflow"})
 
 
+# Modules that set up a project for each of their parameters, which comes first in their tests' names.
+BY_STACK = {"test_backup", "test_production", "test_workflow"}
+
+
 class ByCombination(LoadScopeScheduling):  # type: ignore[misc]
     """Give all tests of one combination to one worker, so that each is rendered and built once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return combination_of(nodeid) or nodeid.partition("::")[0]
+        module, _, test = nodeid.partition("::")
+        if Path(module).stem in BY_STACK:
+            return f"{module}[{test.partition('[')[2].rstrip(']').partition('-')[0]}]"
+        return combination_of(nodeid) or module
 
 
 def combination_of(nodeid: str) -> str | None:

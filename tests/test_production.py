@@ -503,7 +503,7 @@ def test_an_earlier_version_comes_back_by_its_tag(site: Production) -> None:
 
 def test_every_secret_is_asked_for(site: Production) -> None:
     image = f"{site.project.slug}:{site.project.environment['TAG']}"
-    scheme = {"postgres": "postgres", "mariadb": "mysql"}.get(site.project.database)
+    scheme = {"postgres": "postgres", "mariadb": "mysql", "mysql": "mysql"}.get(site.project.database)
     given = {"SECRET_KEY": "0123456789" * 5}
     given |= {"DATABASE_URL": f"{scheme}://app:0123456789@database/app"} if scheme else {}
     given |= {"REDIS_URL": "redis://:0123456789@redis:6379"} if "redis_url" in site.secrets() else {}
@@ -577,10 +577,12 @@ def test_mail_leaves_through_a_real_server(site: Production) -> None:
 
 
 def test_a_full_disk_loses_nothing(site: Production, tmp_path: Path) -> None:
+    innodb = site.project.database in {"mariadb", "mysql"}
     service, folder, size = {
         "sqlite": ("web", "/data", 50),
         "postgres": ("database", "/var/lib/postgresql", 200),
         "mariadb": ("database", "/var/lib/mysql", 400),
+        "mysql": ("database", "/var/lib/mysql", 400),
     }[site.project.database]
     user, image = site.project.environment["APP_USER"], f"{site.project.slug}:{site.project.environment['TAG']}"
     disk = tmp_path / "disk.yaml"
@@ -604,8 +606,8 @@ def test_a_full_disk_loses_nothing(site: Production, tmp_path: Path) -> None:
             before = len(load.answers)
             time.sleep(3)
             assert site.status("/livez") == 200
-            # What is there can be read. MariaDB may end for want of room to roll back, and start again.
-            assert site.status("/ledger/") in {200, 503 if site.project.database == "mariadb" else 200}
+            # What is there can be read. InnoDB may end for want of room to roll back, and start again.
+            assert site.status("/ledger/") in {200, 503 if innodb else 200}
             if site.project.database == "postgres":
                 # It needs room for its log of changes as well: without, the server ends, and starts in vain.
                 change = "SELECT pg_create_restore_point('any'), pg_switch_wal()"
@@ -615,8 +617,8 @@ def test_a_full_disk_loses_nothing(site: Production, tmp_path: Path) -> None:
             refused = load.answers[before:]
             site.compose("exec", "-T", "holder", "rm", "/disk/filler")
             until(lambda: {status for status, _ in load.answers[-8:]} == {201}, 90)
-        # MariaDB may end before it has told the site.
-        logs = site.compose("logs", "--no-log-prefix", service if site.project.database == "mariadb" else "web")
+        # InnoDB may end before it has told the site.
+        logs = site.compose("logs", "--no-log-prefix", service if innodb else "web")
         assert re.search("is full|No space left|Out of disk space", logs)
         assert load.acknowledged <= site.numbers()
     finally:
