@@ -27,6 +27,10 @@ lock: $(READY) ## resolve the template's dependencies anew, and write them into 
 	$(BIN)/uv pip compile --quiet --group dev --output-file requirements.txt
 	$(BIN)/python -m tests.lock
 
+release: lint test ## date the changelog, commit and tag, if all is well: make release version=0.2.0
+	@test "$(version)" || { echo "Which version? make release version=1.2.3; CHANGELOG.md says what makes it a major one" >&2; exit 1; }
+	$(BIN)/bump-my-version bump --new-version $(version)
+
 benchmark: $(READY) ## measure sizes and times against the budgets
 	$(BIN)/python -m benchmarks
 
@@ -43,4 +47,4 @@ $(READY): requirements.txt
 	@$(BIN)/pip install --quiet --require-hashes --requirement requirements.txt
 	@touch $@
 
-.PHONY: help demo demo-stop test lint lock benchmark engine engine-stop
+.PHONY: help demo demo-stop test lint lock release benchmark engine engine-stop
