@@ -266,8 +266,10 @@ def urls(team: Project) -> dict[str, str]:
 
 def test_the_readme_takes_it_to_production(team: Project) -> None:
     """The production block, word for word, but for names and ports that this machine may use already."""
-    start, make, deploy, production, _ = blocks(team.path / "README.md")
-    assert deploy.splitlines()[-1] == "make deploy"  # test_production does it, and test_backup the last one
+    start, make, deploy, production, backup, update = blocks(team.path / "README.md")
+    assert deploy.splitlines()[-1] == "make deploy"  # test_production does it
+    assert "make restore" in backup  # test_backup
+    assert "copier update --defaults" in update  # test_update
     assert start == "docker compose up\n"
     assert "make test" in make
     names: list[str] = []
