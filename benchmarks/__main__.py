@@ -20,6 +20,7 @@ from tests import matrix
 from tests.engine import ensure_engine, ensure_image, stop_engine
 from tests.matrix import ROOT, Combination
 from tests.project import Project
+from tests.releases import clone_with_releases, commit_all, git, releases
 
 RUNS = 5
 REFERENCE = "py3.14-postgres-drf-multi"
@@ -82,6 +83,17 @@ def main() -> None:
             copier.run_copy(str(ROOT), target, data=data, vcs_ref="HEAD", quiet=True, overwrite=True)
 
         row("render in process", seconds(render), 0.5, "s")
+
+        template = clone_with_releases(Path(folder) / "template")
+        team = Path(folder) / "team"
+        copier.run_copy(str(template), team, data=data, vcs_ref=next(iter(releases())), quiet=True)
+        git("init", "--quiet", at=team)
+        commit_all(team)
+        update = seconds(
+            lambda: copier.run_update(team, vcs_ref="HEAD", defaults=True, overwrite=True, quiet=True),
+            lambda: git("reset", "--quiet", "--hard", at=team),
+        )
+        row("`copier update` from the oldest release, in process", update, 3, "s")
         row(f"added by {REFERENCE}", bench.added(REFERENCE), 80, "MB")
 
         project = bench.project(REFERENCE)

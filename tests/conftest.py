@@ -16,7 +16,7 @@ import pytest
 from pytest_copie.plugin import Copie
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from tests import matrix
+from tests import matrix, releases
 from tests.engine import Engine, EngineError, ensure_engine, ensure_image, stop_engine
 from tests.matrix import ROOT, Combination
 from tests.project import Project
@@ -42,21 +42,26 @@ def selected(config: pytest.Config) -> list[Combination]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give every test that asks for a `project` each combination in turn."""
-    if "project" in metafunc.fixturenames:
+    """Give every test that asks for a `project`, or for a `combination` without one, each combination in turn."""
+    for name in {"project", "combination"} & {*metafunc.fixturenames}:
         chosen = selected(metafunc.config)
-        metafunc.parametrize("project", chosen, ids=[each.name for each in chosen], indirect=True, scope="session")
+        ids = [each.name for each in chosen]
+        metafunc.parametrize(name, chosen, ids=ids, indirect=name == "project", scope="session")
+
+
+# What mostly waits, and what one worker alone is at for minutes.
+SLOW = {"test_backup", "test_production", "test_tasks", "test_updated", "test_workflow"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With `--only`, leave out what is not about that combination; else begin with what mostly waits."""
     if config.getoption("--only"):
-        items[:] = [item for item in items if "project" in getattr(item, "fixturenames", [])]
-    items.sort(key=lambda item: item.path.stem not in {"test_backup", "test_production", "test_tasks", "test_workflow"})
+        items[:] = [item for item in items if combination_of(item.nodeid)]
+    items.sort(key=lambda item: item.path.stem not in SLOW)
 
 
-# Modules that set up a project for each of their parameters, which comes first in their tests' names.
-BY_STACK = {"test_backup", "test_production", "test_workflow"}
+# Modules that set up a project for each of their first parameters, and share nothing between them.
+BY_PARAMETER = {"test_backup", "test_production", "test_update", "test_updated", "test_workflow"}
 
 
 class ByCombination(LoadScopeScheduling):  # type: ignore[misc]
@@ -64,9 +69,11 @@ class ByCombination(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         module, _, test = nodeid.partition("::")
-        if Path(module).stem in BY_STACK:
+        if combination := combination_of(nodeid):
+            return combination
+        if Path(module).stem in BY_PARAMETER:
             return f"{module}[{test.partition('[')[2].rstrip(']').partition('-')[0]}]"
-        return combination_of(nodeid) or module
+        return module
 
 
 def combination_of(nodeid: str) -> str | None:
@@ -124,10 +131,14 @@ def make_project(copie: Copie, engine: Engine, combination: Combination) -> Proj
     assert result.exception is None, f"{combination.name}: {result.exception!r}"
     assert result.project_dir
     assert result.answers == combination.data
-    project = Project(result.project_dir, combination, engine, {"PORT": "0", "HOST_UID": "1000", "HOST_GID": "1000"})
-    git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
-    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Start"]):
-        project.run(*git, *command)
+    releases.git("init", "--quiet", "--initial-branch", "main", at=result.project_dir)
+    releases.commit_all(result.project_dir)
+    return own_project(result.project_dir, combination, engine)
+
+
+def own_project(path: Path, combination: Combination, engine: Engine) -> Project:
+    """Return the rendered project in `path` as one that belongs to a user without rights."""
+    project = Project(path, combination, engine, {"PORT": "0", "HOST_UID": "1000", "HOST_GID": "1000"})
     if os.getuid() == 0:  # containers write as a user without rights, whose files these then are
         subprocess.run(["chown", "--recursive", "1000:1000", project.path], check=True)
         project.environment |= {
@@ -286,7 +297,11 @@ def sweep(engine: Engine, slugs: list[str], *, alone: bool) -> None:
 
     With `alone`, only the former: another run may be using the latter.
     """
-    beside = [] if alone else [r"slipway-(team|tasks|browser|production|migrate|backup|unusual|demo-test)(-[a-z0-9]+)*"]
+    beside = (
+        []
+        if alone
+        else [r"slipway-(team|tasks|browser|production|migrate|backup|unusual|updated|demo-test)(-[a-z0-9]+)*"]
+    )
     ours = re.compile(rf"({'|'.join([*slugs, *beside])})[-_]")
     for kind, options in (("container", ["--all"]), ("network", []), ("volume", [])):
         column = "{{.Names}}" if kind == "container" else "{{.Name}}"
