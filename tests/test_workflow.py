@@ -222,6 +222,10 @@ def test_a_new_dependency(team: Project) -> None:
     assert "humanize" not in (team.path / "requirements-build.txt").read_text(encoding="utf-8")
     team.run("make", "build")
     team.docker("run", "--rm", team.slug, "python", "-c", "import humanize")
+    team.edit("requirements.txt", "humanize==", "humanize==999.")
+    with pytest.raises(CommandError, match=r"requirements.txt cannot be installed; .+, run `make lock`"):
+        team.run("make", "build")
+    team.edit("requirements.txt", "humanize==999.", "humanize==")
 
 
 def test_every_commit_is_checked(team: Project) -> None:
