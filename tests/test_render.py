@@ -75,6 +75,16 @@ def test_nothing_is_left_unrendered(project: Project) -> None:
         assert "copier" not in text.lower() or name in UPDATES, name
 
 
+def test_every_variable_is_listed(project: Project) -> None:
+    texts = files(project.path)
+    settings = "".join(text for name, text in texts.items() if re.match(r"config/\w+\.py$", name))
+    read = set(re.findall(r'(?:env\.\w+|number|matching|flag|networks|secret)\(\s*"([A-Z_]+)"', settings))
+    read |= set(re.findall(r"\$\{([A-Z_]+)", texts["compose.yaml"] + texts["compose.production.yaml"]))
+    read -= {"BUILDING", "APP_USER", "TAG", "COMPOSE_PROJECT_NAME"}  # which the build, the scripts and Compose set
+    listed = set(re.findall(r"(?m)^(?:# )?([A-Z_]+)=", texts[".env.example"]))
+    assert {name for name in read if not re.search("_(CPUS|MEMORY)$", name)} <= listed, read - listed
+
+
 def test_white_space_is_clean(project: Project) -> None:
     for name, text in files(project.path).items():
         assert not re.search(r"[ \t]+$", text, re.MULTILINE), name
