@@ -272,8 +272,21 @@ def test_it_is_deployed_with_one_command(site: Production) -> None:
     assert said.splitlines()[-1].endswith(f"is up at https://localhost:{site.https_port}")
     owner = (site.project.path / "secrets" / "secret_key").stat()
     site.project.environment |= {"APP_USER": f"{owner.st_uid}:{owner.st_gid}", "TAG": said.splitlines()[-1].split()[0]}
+    tag = site.project.environment["TAG"]
+    labels = site.project.inspect(f"{site.project.slug}:{tag}")["Config"]["Labels"]
+    assert labels["org.opencontainers.image.version"] == tag
     assert site.status("/") == 200
     assert site.status("/readyz") == 200
+
+
+def test_a_full_queue_refuses_tasks_and_is_not_ended_for_its_size(site: Production) -> None:
+    if "redis_url" not in site.secrets():
+        assert "redis" not in site.compose("config", "--services").split()
+        return
+    password = "REDISCLI_AUTH=$(sed 's/requirepass //' /run/secrets/redis_conf)"
+    asked = site.compose("exec", "-T", "redis", "sh", "-c", f"{password} valkey-cli config get maxmemory")
+    limit = site.project.inspect(site.compose("ps", "--quiet", "redis").strip())["HostConfig"]["Memory"]
+    assert 0 < int(asked.split()[1]) < limit * 0.8
 
 
 def test_every_container_is_hardened(site: Production) -> None:
