@@ -44,10 +44,11 @@ def main(old: str, new: str | None = None) -> None:
         if new is None:
             Path(old).write_bytes(edited)
             return
-        theirs = Path(folder, "edited")
-        theirs.write_bytes(edited)
-        labels = [word for label in ("after updating", "last update", "before updating") for word in ("-L", label)]
-        subprocess.run(["git", "merge-file", *labels, new, base, theirs], check=False)
+        merged = Path(folder, "merged")
+        merged.write_bytes(edited)
+        labels = [word for label in ("before updating", "last update", "after updating") for word in ("-L", label)]
+        subprocess.run(["git", "merge-file", *labels, merged, base, new], check=False)
+        Path(new).write_bytes(merged.read_bytes())
 
 
 if __name__ == "__main__":
