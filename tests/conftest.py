@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import time
+from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,8 +29,24 @@ REPORT = ROOT / "reports" / "matrix.md"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--only`, which `make test only=NAME` passes on."""
+    """Add `--only` and `--shard`, which `make test only=NAME` and `make test shard=1/8` pass on."""
     parser.addoption("--only", metavar="NAME", help="test one combination alone, such as py3.14-postgres-drf-multi")
+    parser.addoption("--shard", metavar="1/8", type=shard, default="1/1", help="run the first of eight parts alone")
+
+
+def in_shard(nodeids: list[str], part: int, parts: int) -> set[str]:
+    """Return the tests of one part out of several. What belongs together stays together."""
+    scopes = list(dict.fromkeys(map(scope_of, nodeids)))
+    mine = set(scopes[part - 1 :: parts])
+    return {nodeid for nodeid in nodeids if scope_of(nodeid) in mine}
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Read 1/8 as (1, 8); ArgumentTypeError with a sentence if it is none."""
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise ArgumentTypeError(f"{text!r} is no shard: write 1/8 for the first of eight")
+    return int(part), int(parts)
 
 
 def selected(config: pytest.Config) -> list[Combination]:
@@ -54,10 +71,12 @@ SLOW = {"test_backup", "test_production", "test_tasks", "test_updated", "test_wo
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--only`, leave out what is not about that combination; else begin with what mostly waits."""
+    """Leave out what is not asked for, and begin with what mostly waits."""
     if config.getoption("--only"):
         items[:] = [item for item in items if combination_of(item.nodeid)]
     items.sort(key=lambda item: item.path.stem not in SLOW)
+    mine = in_shard([item.nodeid for item in items], *config.getoption("--shard"))
+    items[:] = [item for item in items if item.nodeid in mine]
 
 
 # Modules that set up a project for each of their first parameters, and share nothing between them.
@@ -68,12 +87,17 @@ class ByCombination(LoadScopeScheduling):  # type: ignore[misc]
     """Give all tests of one combination to one worker, so that each is rendered and built once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        module, _, test = nodeid.partition("::")
-        if combination := combination_of(nodeid):
-            return combination
-        if Path(module).stem in BY_PARAMETER:
-            return f"{module}[{test.partition('[')[2].rstrip(']').partition('-')[0]}]"
-        return module
+        return scope_of(nodeid)
+
+
+def scope_of(nodeid: str) -> str:
+    """Return what a test belongs to: its combination, its module's stack, or its module."""
+    module, _, test = nodeid.partition("::")
+    if combination := combination_of(nodeid):
+        return combination
+    if Path(module).stem in BY_PARAMETER:
+        return f"{module}[{test.partition('[')[2].rstrip(']').partition('-')[0]}]"
+    return module
 
 
 def combination_of(nodeid: str) -> str | None:
