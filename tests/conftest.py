@@ -146,6 +146,12 @@ def engine() -> Engine:
     return ensure_engine()
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template with its releases, as a project finds it."""
+    return releases.clone_with_releases(tmp_path_factory.mktemp("template") / "slipway")
+
+
 # --- a project ---------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from tests import matrix
 from tests.matrix import ROOT, Combination
-from tests.releases import clone_with_releases, commit_all, git, releases
+from tests.releases import commit_all, git, releases
 
 # Written once, then the project's own.
 KEPT = tuple(yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))["_skip_if_exists"])
@@ -136,12 +136,6 @@ def edit(project: Path, locked: Mapping[str, str] = LOCKED) -> None:
     for name, lines in locked.items():
         with (project / name).open("a", encoding="utf-8") as lock:
             lock.write(lines)
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template with its releases, as a project finds it."""
-    return clone_with_releases(tmp_path_factory.mktemp("template") / "slipway")
 
 
 def render(template: Path, folder: Path, data: Mapping[str, Any], ref: str = "HEAD") -> Path:

@@ -19,7 +19,7 @@ from tests.engine import Engine
 from tests.lock import requirements
 from tests.matrix import Combination
 from tests.project import Project, get
-from tests.releases import clone_with_releases, commit_all, releases
+from tests.releases import commit_all, releases
 from tests.test_render import tool
 from tests.test_update import edit, files, render
 
@@ -43,12 +43,6 @@ def sample() -> Iterator[tuple[Combination, str, Any]]:
         offered = matrix.choices(question)
         after = offered[(offered.index(answers[question]) + 1) % len(offered)]
         yield Combination(f"slipway-updated-{number}", answers), question, after
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template with its releases, as a project finds it."""
-    return clone_with_releases(tmp_path_factory.mktemp("template") / "slipway")
 
 
 @pytest.fixture(scope="session")
