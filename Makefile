@@ -20,11 +20,13 @@ demo-stop: $(READY) ## stop that site, and remove what it left
 test: $(READY) ## run the whole suite; only=py3.14-postgres-drf-multi tests that combination alone, shard=1/8 the first of eight parts
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(if $(only),--only $(only)) $(if $(shard),--shard $(shard))
 
-lint: $(READY) ## check style and types of the template's own code
+lint: $(READY) ## check style and types of the template's own code, and all workflows
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
+	$(BIN)/zizmor --offline --quiet .github/workflows template/.github/workflows
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/* template/.github/workflows/*
 
 lock: $(READY) ## resolve the template's dependencies anew, and write them into it
-	$(BIN)/uv pip compile --quiet --group dev --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --upgrade --group dev --output-file requirements.txt
 	$(BIN)/python -m tests.lock
 
 release: lint test ## date the changelog, commit and tag, if all is well: make release version=0.2.0
