@@ -18,7 +18,7 @@ demo-stop: $(READY) ## stop that site, and remove what it left
 	@$(BIN)/python -m tests.demo stop $(DEMO)
 
 test: $(READY) ## run the whole suite; only=py3.14-postgres-drf-multi tests that combination alone, shard=1/8 the first of eight parts
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(if $(only),--only $(only)) $(if $(shard),--shard $(shard))
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(if $(only),--only $(only)) $(if $(shard),--shard $(shard))
 
 lint: $(READY) ## check style and types of the template's own code, and all workflows
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy

@@ -285,7 +285,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             done = sum(1 for count in _left.values() if count == 0)
             verdict = "FAILED" if name in _failed else "ok"
             figures = ", ".join(f"{column} {value}" for column, value in _rows[name].items())
-            clock = time.strftime("%M:%S", time.gmtime(time.monotonic() - _started))
+            clock = time.strftime("%H:%M:%S", time.gmtime(time.monotonic() - _started))
             print(f"\n{clock} [{done}/{len(_left)}] {name}: {verdict}; {figures}", flush=True)
 
 
