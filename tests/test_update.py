@@ -239,6 +239,7 @@ def newer(template: Path, tmp_path: Path) -> Path:
     """A template with two more releases: what it is now, and one that adds a line to the end of a file."""
     folder = tmp_path / "newer"
     git("clone", "--quiet", str(template), str(folder), at=tmp_path)
+    commit_all(folder)  # what it is now may be a release, and two tags on one commit are one too many
     git("tag", "v98.0.0", at=folder)
     with (folder / "template" / ".gitignore.jinja").open("a", encoding="utf-8") as ignored:
         ignored.write("*.new\n")
