@@ -178,6 +178,8 @@ def own_project(path: Path, combination: Combination, engine: Engine) -> Project
         }
     else:
         project.environment |= {"HOST_UID": str(os.getuid()), "HOST_GID": str(os.getgid())}
+    # A run that was killed left its data behind, and nothing here may start with it.
+    project.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
     return project
 
 
@@ -198,8 +200,8 @@ def add_app(project: Project, files: dict[str, str]) -> None:
 
 def clean_up(project: Project) -> None:
     """Remove a project's containers, volumes and images."""
-    project.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
-    project.run("sh", "-c", f"docker image rm --force {project.slug} {project.slug}-web {project.slug}-migrate || true")
+    project.compose("down", "--volumes", "--remove-orphans", "--timeout", "1", "--rmi", "local")
+    project.run("sh", "-c", f"docker image rm --force {project.slug} {project.slug}-web || true")
 
 
 @pytest.fixture(scope="session")
