@@ -72,7 +72,8 @@ class Combination:
     @property
     def data(self) -> dict[str, Any]:
         """All the answers to give to Copier for this combination. The name takes care with HTML and Unicode to show."""
-        return {"project_name": f"{self.name}'s Café & Co", "project_slug": self.slug, **self.answers}
+        beside = {name: questions()[name]["default"] for name in BESIDE}
+        return {"project_name": f"{self.name}'s Café & Co", "project_slug": self.slug, **beside, **self.answers}
 
 
 def combinations() -> Iterator[Combination]:

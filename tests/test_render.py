@@ -31,6 +31,11 @@ TRACES: dict[tuple[str, Any], str] = {
         True,
     ): r"[Cc]elery|[Rr]edis\b|[Vv]alkey|\b[Bb]eat\b|[Bb]ackground task|[Ww]orker-logs|watchfiles|exports?/",
     ("multi_stage", True): r"\bAS (build|runtime)\b|--from=build",
+    (
+        "deploy",
+        "compose",
+    ): r"compose\.production|scripts/(production|backup|restore)\b|make (backup|restore)\b|data/releases",
+    ("deploy", "swarm"): r"[Ss]warm\b|stack\.yaml|docker (stack|service)|dnsrr",
 }
 # Where the template may be named.
 UPDATES = {"README.md", ".copier-answers.yml", ".github/workflows/update.yml"}
@@ -79,8 +84,12 @@ def test_every_variable_is_listed(project: Project) -> None:
     texts = files(project.path)
     settings = "".join(text for name, text in texts.items() if re.match(r"config/\w+\.py$", name))
     read = set(re.findall(r'(?:env\.\w+|number|matching|flag|networks|secret)\(\s*"([A-Z_]+)"', settings))
-    read |= set(re.findall(r"\$\{([A-Z_]+)", texts["compose.yaml"] + texts["compose.production.yaml"]))
+    stacks = "".join(
+        text for name, text in texts.items() if re.fullmatch(r"(deploy/)?(compose|stack)(\.\w+)?\.yaml", name)
+    )
+    read |= set(re.findall(r"\$\{([A-Z_]+)", stacks))
     read -= {"BUILDING", "APP_USER", "TAG", "COMPOSE_PROJECT_NAME"}  # which the build, the scripts and Compose set
+    read -= {"STACK", "DATABASE_REPLICAS", "BEAT_REPLICAS", *(name for name in read if name.endswith("_HASH"))}
     listed = set(re.findall(r"(?m)^(?:# )?([A-Z_]+)=", texts[".env.example"]))
     assert {name for name in read if not re.search("_(CPUS|MEMORY)$", name)} <= listed, read - listed
 
@@ -97,7 +106,7 @@ def test_white_space_is_clean(project: Project) -> None:
 
 
 def test_no_trace_of_what_was_not_chosen(project: Project) -> None:
-    answers = project.combination.answers
+    answers = project.combination.data
     chosen = "|".join(word for (name, answer), word in TRACES.items() if answers[name] == answer)
     own_names = f"{project.combination.name}|{project.slug}"  # they are made of the choices
     texts = {name: re.sub(own_names, "", text) for name, text in files(project.path).items()}
