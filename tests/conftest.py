@@ -67,7 +67,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 # What mostly waits, and what one worker alone is at for minutes.
-SLOW = {"test_backup", "test_production", "test_tasks", "test_updated", "test_workflow"}
+SLOW = {"test_backup", "test_production", "test_swarm", "test_tasks", "test_updated", "test_workflow"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -318,10 +318,33 @@ def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[KeyboardInterrupt]) 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing running, also when interrupted: neither an engine that was started for this, nor a container."""
     engine = config.stash.get(_ENGINE, None)
+    if engine and _interrupted:
+        leave_swarm(engine)  # it would start again with the engine
     if engine and engine.started:
         stop_engine()
     elif engine and _interrupted:
         sweep(engine, [each.slug for each in selected(config)], alone=bool(config.getoption("--only")))
+
+
+def leave_swarm(engine: Engine) -> None:
+    """End the Swarm that the tests made on this machine; EngineError if it is somebody's own."""
+
+    def docker(*arguments: str) -> list[str]:
+        command = ["docker", *arguments]
+        return subprocess.run(command, env=engine.env, capture_output=True, text=True, check=False).stdout.split()
+
+    if docker("info", "--format", "{{.Swarm.LocalNodeState}}") != ["active"]:
+        return
+    services = docker("service", "ls", "--format", "{{.Name}}")
+    if not all(name.startswith("slipway-swarm-") for name in services):
+        raise EngineError("This Docker engine belongs to a Swarm that is in use: the tests need one that does not.")
+    docker("stack", "rm", "--detach=false", *{name.rpartition("_")[0] for name in services})
+    docker("swarm", "leave", "--force")
+    deadline = time.monotonic() + 60
+    while left := docker("ps", "--all", "--quiet", "--filter", "label=com.docker.swarm.service.name"):
+        if time.monotonic() > deadline:
+            raise EngineError(f"The Swarm's containers do not end: {left}")
+        docker("rm", "--force", *left)
 
 
 def sweep(engine: Engine, slugs: list[str], *, alone: bool) -> None:

@@ -1,0 +1,281 @@
+"""A Swarm on this machine: new versions without a failed request, broken ones that never take over."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import yaml
+from pytest_copie.plugin import Copie
+
+from tests import matrix, test_render
+from tests.conftest import add_app, clean_up, leave_swarm, make_project
+from tests.engine import Engine, ensure_image
+from tests.matrix import Combination
+from tests.project import free_port
+from tests.test_production import APP, URLS, Load, Production, until
+
+# Keys that `docker stack deploy` drops without a word, or refuses.
+UNSUPPORTED = {
+    *("build", "cgroup_parent", "container_name", "depends_on", "devices", "domainname", "external_links", "ipc"),
+    *("links", "mac_address", "network_mode", "pid", "privileged", "profiles", "restart", "security_opt", "shm_size"),
+    *("tmpfs", "userns_mode"),
+}
+STACKS: dict[str, dict[str, str | bool]] = {
+    "postgres": {"database": "postgres", "use_celery": True},
+    "mariadb": {"database": "mariadb", "use_drf": False, "multi_stage": False},
+}
+
+
+class Swarm(Production):
+    """A project that is deployed on a Swarm of this machine alone."""
+
+    def tasks(self, service: str = "web") -> list[str]:
+        """Return a service's running containers."""
+        label = f"label=com.docker.swarm.service.name={self.project.slug}_{service}"
+        return self.project.docker("ps", "--quiet", "--filter", label).split()
+
+    def shell(self, code: str) -> str:
+        """Run Python with Django loaded, in a container of the site."""
+        return self.project.docker("exec", self.tasks()[0], "python", "manage.py", "shell", "--no-imports", "-c", code)
+
+    def numbers(self) -> set[int]:
+        """Return the numbers that are in the database."""
+        rows = "Entry.objects.values_list('number', flat=True)"
+        return set(
+            json.loads(self.shell(f"import json; from ledger.models import Entry; print(json.dumps(list({rows})))"))
+        )
+
+    def version(self) -> str:
+        """Return the version that serves."""
+        image = "{{.Spec.TaskTemplate.ContainerSpec.Image}}"
+        service = f"{self.project.slug}_web"
+        return self.project.docker("service", "inspect", "--format", image, service).strip().rpartition(":")[2]
+
+    def deploy(self, message: str) -> str:
+        """Commit everything, deploy it, and return its version."""
+        version = self.project.commit(message)
+        assert self.make("deploy").splitlines()[-1].startswith(f"{version} is up at https://localhost:")
+        assert self.version() == version
+        return version
+
+
+@dataclass
+class Steady(Load):
+    """Four clients that write and read in turn, each over a connection that it keeps, as browsers do."""
+
+    size: int = 100
+
+    def __enter__(self) -> Steady:
+        self.start = time.monotonic()
+        super().__enter__()
+        return self
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, so far."""
+        return len(self.answers) / (time.monotonic() - self.start)
+
+    @property
+    def failed(self) -> list[int]:
+        """The statuses of the requests that failed; 0 is no answer."""
+        return [status for status, _ in self.answers if status not in {200, 201}]
+
+    def _write(self, client: int) -> None:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its authority is its own
+        connection = http.client.HTTPSConnection("localhost", self.site.https_port, timeout=30, context=context)
+        number = self.first + client
+        while not self._stop.is_set():
+            start = time.monotonic()
+            write = (number - self.first) // 4 % 2 == 0
+            try:
+                connection.request(
+                    "POST" if write else "GET", f"/ledger/{number}/?size={self.size}" if write else "/ledger/"
+                )
+                answer = connection.getresponse()
+                answer.read()
+                status = answer.status
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                status = 0
+            self.answers.append((status, time.monotonic() - start))
+            if status == 201:
+                self.acknowledged.add(number)
+            number += 4
+        connection.close()
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Swarm]:
+    """A project with an app of its own, committed, and not yet deployed."""
+    ensure_image(engine, "caddy:2")
+    leave_swarm(engine)  # one that a killed run left
+    answers = {**matrix.pick(**STACKS[request.param]).answers, "deploy": "swarm"}
+    project = make_project(copie_session, engine, Combination(f"slipway-swarm-{request.param}", answers))
+    add_app(project, APP)
+    urls = project.path / "config" / "urls.py"
+    urls.write_text(urls.read_text(encoding="utf-8") + URLS, encoding="utf-8")
+    project.run("docker", "compose", "run", "--rm", "--build", "web", "python", "manage.py", "makemigrations")
+    project.compose("down", "--volumes")
+    project.commit("Add a ledger")
+    swarm = Swarm(project, free_port(), free_port())
+    yield swarm
+    leave_swarm(engine)
+    project.run("sh", "-c", f"docker volume rm --force $(docker volume ls --quiet --filter name={project.slug})")
+    project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {project.slug}) || true")
+    clean_up(project)
+
+
+def test_nothing_in_the_stack_is_ignored(site: Swarm) -> None:
+    stack = yaml.safe_load((site.project.path / "deploy" / "stack.yaml").read_text(encoding="utf-8"))
+    assert "name" not in stack
+    for name, service in stack["services"].items():
+        assert not UNSUPPORTED & set(service), name
+        assert service["deploy"]["endpoint_mode"] == "dnsrr", name
+        assert service["deploy"]["resources"]["limits"]["memory"], name
+
+
+def test_its_files_are_clean(site: Swarm) -> None:
+    for check in (
+        test_render.test_nothing_is_left_unrendered,
+        test_render.test_white_space_is_clean,
+        test_render.test_every_variable_is_listed,
+        test_render.test_no_trace_of_what_was_not_chosen,
+        test_render.test_yaml_is_clean,
+        test_render.test_the_makefile_lists_its_targets,
+    ):
+        check(site.project)
+
+
+def test_it_says_what_is_missing(site: Swarm) -> None:
+    assert site.make("deploy", fails=True).startswith("This is no manager of a Swarm: run docker swarm init")
+    site.project.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+    assert site.make("deploy", fails=True).startswith("secrets/secret_key is missing or empty: run make secrets")
+    site.make("secrets")
+    assert site.make("deploy", fails=True).startswith("SITE_HOST is missing: write SITE_HOST=")
+    settings = f"SITE_HOST=localhost\nHTTP_PORT={site.http_port}\nHTTPS_PORT={site.https_port}\n"
+    (site.project.path / "production.env").write_text(settings, encoding="utf-8")
+
+
+def test_it_is_deployed_with_one_command(site: Swarm) -> None:
+    said = site.make("deploy")
+    assert said.splitlines()[-1].endswith(f"is up at https://localhost:{site.https_port}")
+    assert "ignoring" not in said.lower()
+    until(lambda: site.status("/") == 200, 30)
+    assert site.status("/readyz") == 200
+    assert len(site.tasks()) == 2
+
+
+def test_every_container_is_hardened(site: Swarm) -> None:
+    secrets = [file.read_text(encoding="utf-8").strip() for file in (site.project.path / "secrets").iterdir()]
+    for service in ("caddy", "web", "database", *(["worker", "beat", "redis"] if site.tasks("worker") else [])):
+        for container in site.tasks(service):
+            text = site.project.docker("inspect", container)
+            host = json.loads(text)[0]["HostConfig"]
+            assert host["ReadonlyRootfs"], service
+            assert host["CapDrop"] == ["ALL"], service
+            assert host["Memory"] > 0, service
+            assert not any(secret in text for secret in secrets), f"{service} shows a secret"
+            status = site.project.docker("exec", container, "cat", "/proc/1/status")
+            assert "Uid:\t0\t" not in status or service == "caddy", service
+
+
+def test_a_new_version_takes_over_without_a_failed_request(site: Swarm) -> None:
+    before = site.version()
+    site.project.edit("templates/home.html", "Welcome.", "Second version.")
+    with Steady(site, 1_000_000) as load:
+        time.sleep(2)
+        assert site.deploy("Second") != before
+        time.sleep(2)
+        print(f"{load.rate:.0f} requests a second")
+        assert load.rate > 50
+    assert load.failed == []
+    assert load.acknowledged <= site.numbers()
+    assert b"Second version." in site.ask("/")[2]
+
+
+BROKEN = {
+    "crash": ("serve.py", "if __name__", "import nothing_of_that_name\n\nif __name__"),
+    "unhealthy": ("config/health.py", '"/livez"', '"/nowhere"'),
+    "migration": ("ledger/migrations/0001_initial.py", "operations = [", "operations = [1 / 0,"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_version_never_takes_over(site: Swarm, broken: str) -> None:
+    before = site.version()
+    name, old, new = BROKEN[broken]
+    site.project.edit(name, old, new)
+    version = site.project.commit(f"Break it: {broken}")
+    with Steady(site, 2_000_000 + 100_000 * list(BROKEN).index(broken)) as load:
+        said = site.make("deploy", fails=True)
+    site.project.edit(name, new, old)
+    site.project.commit("Mend it")
+    assert {
+        "crash": f"{version} does not get healthy, and {before} goes on",
+        "unhealthy": f"{version} does not get healthy, and {before} goes on",
+        "migration": f"The migrations of {version} failed, and {before} goes on",
+    }[broken] in said
+    assert site.version() == before
+    assert load.failed == []
+    assert load.acknowledged <= site.numbers()
+
+
+def test_an_earlier_version_comes_back_by_its_tag(site: Swarm) -> None:
+    first = site.version()
+    site.project.edit("templates/home.html", "Second version.", "Third version.")
+    site.deploy("Third")
+    site.make("rollback", f"TAG={first}")
+    assert site.version() == first
+    assert b"Second version." in site.ask("/")[2]
+
+
+def test_a_replica_that_is_killed_is_replaced(site: Swarm) -> None:
+    with Steady(site, 3_000_000) as load:
+        time.sleep(2)
+        site.project.docker("kill", site.tasks()[0])
+        until(lambda: len(site.tasks()) == 2, 60)
+        time.sleep(2)
+    # What it was working on is lost, and nothing else: four clients ask at a time.
+    assert len(load.failed) <= 4
+    assert load.acknowledged <= site.numbers()
+
+
+def test_it_is_scaled_without_a_failed_request(site: Swarm) -> None:
+    with Steady(site, 4_000_000) as load:
+        for replicas in (1, 4, 2):
+            site.project.docker("service", "scale", "--detach=false", f"{site.project.slug}_web={replicas}")
+            time.sleep(2)
+    assert load.failed == []
+    assert load.acknowledged <= site.numbers()
+
+
+def test_a_secret_is_exchanged_without_a_failed_request(site: Swarm) -> None:
+    (site.project.path / "secrets" / "secret_key").unlink()
+    site.make("secrets")
+    with Steady(site, 5_000_000) as load:
+        site.make("deploy")
+    assert load.failed == []
+    listed = site.project.docker("secret", "ls", "--format", "{{.Name}}")
+    assert listed.count("_secret_key_") == 1, "the old one is gone"
+
+
+def test_the_readmes_backup_comes_back(site: Swarm) -> None:
+    readme = (site.project.path / "README.md").read_text(encoding="utf-8")
+    dump, restore, uploads = readme.partition("A backup, and")[2].split("```sh\n")[1].split("```")[0].splitlines()
+    before = site.numbers()
+    site.shell("from pathlib import Path; Path('/data/media').mkdir(exist_ok=True); Path('/data/media/a').touch()")
+    site.project.run("sh", "-ec", dump)
+    site.project.run("sh", "-ec", uploads)
+    site.shell("from ledger.models import Entry; Entry.objects.all().delete()")
+    assert site.numbers() == set()
+    site.project.run("sh", "-ec", restore)
+    assert site.numbers() == before
+    packed = site.project.run("tar", "--list", "--file", f"../{site.project.slug}-uploads.tar.gz")
+    assert "data/media/a" in packed.splitlines()
