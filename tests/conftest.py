@@ -80,7 +80,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 # Modules that set up a project for each of their first parameters, and share nothing between them.
-BY_PARAMETER = {"test_backup", "test_production", "test_update", "test_updated", "test_workflow"}
+BY_PARAMETER = {"test_backup", "test_kubernetes", "test_production", "test_update", "test_updated", "test_workflow"}
 
 
 class ByCombination(LoadScopeScheduling):  # type: ignore[misc]

@@ -36,6 +36,7 @@ TRACES: dict[tuple[str, Any], str] = {
         "compose",
     ): r"compose\.production|scripts/(production|backup|restore)\b|make (backup|restore)\b|data/releases",
     ("deploy", "swarm"): r"[Ss]warm\b|stack\.yaml|docker (stack|service)|dnsrr",
+    ("deploy", "kubernetes"): r"[Kk]ubernetes|kubectl|[Kk]ustom|\bPDB\b|\bpods?\b",
 }
 # Where the template may be named.
 UPDATES = {"README.md", ".copier-answers.yml", ".github/workflows/update.yml"}
@@ -128,7 +129,7 @@ def test_metadata_is_valid(project: Project) -> None:
     Validator()(pyproject)
     assert pyproject["project"]["name"] == project.slug
     answers = yaml.safe_load((project.path / ".copier-answers.yml").read_text(encoding="utf-8"))
-    assert {name: answers[name] for name in matrix.questions()} == project.combination.data
+    assert {name: answers[name] for name in matrix.questions()} == {**project.combination.data, "deploy": "compose"}
     assert answers["_commit"]
     assert answers["_src_path"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .debian import EngineError
 from .engine import Engine, ensure_engine, stop_engine
 from .images import Image, ImageUnavailable, Source, ensure_image
+from .kubectl import ensure_kubectl
 
 __all__ = [
     "Engine",
@@ -14,5 +15,6 @@ __all__ = [
     "Source",
     "ensure_engine",
     "ensure_image",
+    "ensure_kubectl",
     "stop_engine",
 ]
