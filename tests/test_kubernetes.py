@@ -1,7 +1,7 @@
 """Kubernetes: manifests that are valid, restricted and fit for the image, and a deploy that fails well.
 
-No container runs here: the cluster is a stand-in that keeps what the real kubectl brings. A whole deploy on a real one
-is .github/workflows/kubernetes.yml, and runs there only.
+The cluster here is a stand-in that keeps what the real kubectl brings, and the pods run on the Docker engine. A whole
+deploy on a real one is .github/workflows/kubernetes.yml, and runs there only.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from pytest_copie.plugin import Copie
 
 from tests import matrix
 from tests.cluster import Cluster
-from tests.conftest import make_project
+from tests.conftest import clean_up, make_project
 from tests.engine import Engine, ensure_kubectl
 from tests.matrix import Combination
-from tests.project import Project
+from tests.project import Project, get
 from tests.test_render import YAMLLINT, files, tool
 
 STACKS: dict[str, dict[str, str | bool]] = {
@@ -44,7 +47,7 @@ Object = dict[str, Any]
 
 
 @pytest.fixture(scope="module", params=STACKS)
-def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Project:
+def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
     """A project with its secrets and with names of its own, and a kubectl that knows no cluster."""
     combination = Combination(f"slipway-kubernetes-{request.param}", matrix.pick(**STACKS[request.param]).answers)
     project = make_project(copie_session, engine, combination, "kubernetes")
@@ -61,7 +64,10 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
         )
         project.run("make", "secrets", f"OVERLAY={overlay}")
     project.commit("Fit it to the cluster")
-    return project
+    yield project
+    names = [f"{project.slug}-{name}" for name in ("migrate", "web", "worker", "beat")]
+    project.run("sh", "-c", f"docker rm --force --volumes {' '.join(names)} || true")
+    clean_up(project)
 
 
 def overlays(site: Project) -> list[str]:
@@ -94,7 +100,8 @@ def built(site: Project) -> dict[str, list[Object]]:
 
 def chosen(selector: Object, template: Object) -> bool:
     """Tell whether a selector of labels chooses a pod."""
-    return selector["matchLabels"].items() <= template["metadata"]["labels"].items()
+    labels: dict[str, str] = template["metadata"]["labels"]
+    return all(labels.get(name) == value for name, value in selector["matchLabels"].items())
 
 
 def number(site: Project, file: str, pattern: str) -> int:
@@ -320,6 +327,75 @@ def test_a_changed_setting_or_secret_gives_new_pods(site: Project, built: dict[s
     assert of(build(site, "production"), "Deployment")["web"]["spec"]["template"] != before
     key.write_text(kept, encoding="utf-8")
     assert of(build(site, "production"), "Deployment")["web"]["spec"]["template"] == before
+
+
+# --- what the image makes of it ----------------------------------------------------------------------------------
+
+
+def start(site: Project, name: str, template: Object, settings: dict[str, str], folder: Path) -> str:
+    """Start a pod's container as the kubelet would, with the same rights, files and limits; return its name."""
+    pod = template["spec"]
+    [container] = pod["containers"]
+    options = ["--name", f"{site.slug}-{name}", "--network", f"{site.slug}_default", "--no-healthcheck"]
+    options += ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    options += ["--memory", container["resources"]["limits"]["memory"].removesuffix("i")]
+    options += ["--init"] if pod.get("shareProcessNamespace") else []
+    options += ["--publish", "127.0.0.1::8000"] if container.get("ports") else []
+    for mount in container["volumeMounts"]:
+        path = mount["mountPath"]
+        options += ["--volume", f"{folder}:{path}:ro"] if mount.get("readOnly") else ["--tmpfs", f"{path}:mode=1777"]
+    options += [f"--env={key}={value}" for key, value in settings.items()]
+    site.docker("run", "--detach", *options, site.slug, *container.get("command", []))
+    return f"{site.slug}-{name}"
+
+
+def answers(url: str) -> None:
+    """Ask as the kubelet does, by the pod's address; AssertionError or OSError if the answer is not 200."""
+    assert get(url, {"Host": "10.1.2.3:8000"}).status == 200
+
+
+def passes(probe: Object, ask: Callable[[], object]) -> None:
+    """Ask as often as a probe does, until it passes; AssertionError if it never does."""
+    for _ in range(probe["failureThreshold"]):
+        with suppress(AssertionError, OSError):
+            ask()
+            return
+        time.sleep(probe["periodSeconds"])
+    raise AssertionError("the probe never passed")
+
+
+def test_the_image_runs_as_its_pods_say(site: Project, built: dict[str, list[Object]], tmp_path: Path) -> None:
+    pods = templates(built["production"])
+    settings = of(built["production"], "ConfigMap").popitem()[1]["data"]
+    services = yaml.safe_load(site.compose("config"))["services"]
+    site.docker("build", "--quiet", "--tag", site.slug, ".")
+    site.compose("up", "--detach", "--wait", *({"database", "redis"} & services.keys()))
+    values = {"SECRET_KEY": "0123456789" * 5, **services["web"]["environment"]}
+    for name in (name.removesuffix("_FILE") for name in settings if name.endswith("_FILE")):
+        (tmp_path / name.lower()).write_text(values[name], encoding="utf-8")
+    tmp_path.chmod(0o755)
+    migrate = start(site, "migrate", pods["migrate"], settings, tmp_path)
+    assert site.docker("wait", migrate).strip() == "0", site.docker("logs", migrate)
+    for name, template in pods.items():
+        if name == "migrate":
+            continue
+        container = start(site, name, template, settings, tmp_path)
+        [spec] = template["spec"]["containers"]
+        first = spec["startupProbe"]
+        for probe in filter(None, (spec.get(f"{each}Probe") for each in ("startup", "readiness", "liveness"))):
+            if "httpGet" in probe:
+                url = site.address(container) + probe["httpGet"]["path"]
+                passes(first, partial(answers, url))
+            else:
+                passes(first, partial(site.docker, "exec", container, *probe["exec"]["command"]))
+        if name == "web":
+            page = get(site.address(container) + "/", {"Host": settings["ALLOWED_HOSTS"]})
+            assert page.headers["location"] == f"https://{settings['ALLOWED_HOSTS']}/"
+            assert get(site.address(container) + "/", {"Host": "other.example.net"}).status == 400
+        assert site.docker("exec", container, "id", "-u").strip() == str(template["spec"]["securityContext"]["fsGroup"])
+        grace = template["spec"].get("terminationGracePeriodSeconds", 30)
+        site.docker("stop", "--timeout", str(grace), container)
+        assert site.inspect(container)["State"]["ExitCode"] == 0, site.docker("logs", container)
 
 
 # --- make deploy -------------------------------------------------------------------------------------------------
