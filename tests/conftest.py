@@ -67,7 +67,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 # What mostly waits, and what one worker alone is at for minutes.
-SLOW = {"test_backup", "test_production", "test_swarm", "test_tasks", "test_updated", "test_workflow"}
+SLOW = {
+    *("test_backup", "test_kubernetes", "test_production", "test_swarm", "test_tasks", "test_updated", "test_workflow"),
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -355,7 +357,9 @@ def sweep(engine: Engine, slugs: list[str], *, alone: bool) -> None:
     beside = (
         []
         if alone
-        else [r"slipway-(team|tasks|browser|production|migrate|backup|unusual|updated|demo-test)(-[a-z0-9]+)*"]
+        else [
+            r"slipway-(team|tasks|browser|kubernetes|production|migrate|backup|unusual|updated|demo-test)(-[a-z0-9]+)*"
+        ]
     )
     ours = re.compile(rf"({'|'.join([*slugs, *beside])})[-_]")
     for kind, options in (("container", ["--all"]), ("network", []), ("volume", [])):

@@ -392,6 +392,8 @@ def test_the_image_runs_as_its_pods_say(site: Project, built: dict[str, list[Obj
             page = get(site.address(container) + "/", {"Host": settings["ALLOWED_HOSTS"]})
             assert page.headers["location"] == f"https://{settings['ALLOWED_HOSTS']}/"
             assert get(site.address(container) + "/", {"Host": "other.example.net"}).status == 400
+            # Lost with the pod, an upload would be: so it fails.
+            assert "Read-only file system" in site.docker("exec", container, "mkdir", "/data/media", fails=True)
         assert site.docker("exec", container, "id", "-u").strip() == str(template["spec"]["securityContext"]["fsGroup"])
         grace = template["spec"].get("terminationGracePeriodSeconds", 30)
         site.docker("stop", "--timeout", str(grace), container)
