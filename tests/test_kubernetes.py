@@ -21,7 +21,7 @@ import pytest
 import yaml
 from pytest_copie.plugin import Copie
 
-from tests import matrix, test_update
+from tests import matrix, test_render, test_update
 from tests.cluster import Cluster
 from tests.conftest import clean_up, make_project
 from tests.engine import Engine, ensure_kubectl
@@ -55,7 +55,8 @@ Object = dict[str, Any]
 @pytest.fixture(scope="module", params=STACKS)
 def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
     """A project with its secrets and with names of its own, and a kubectl that knows no cluster."""
-    combination = Combination(f"slipway-kubernetes-{request.param}", matrix.pick(**STACKS[request.param]).answers)
+    answers = {**matrix.pick(**STACKS[request.param]).answers, "deploy": "kubernetes"}
+    combination = Combination(f"slipway-kubernetes-{request.param}", answers)
     project = make_project(copie_session, engine, combination, "kubernetes")
     project.environment |= {"KUBECONFIG": os.devnull, "PATH": f"{ensure_kubectl().parent}:{engine.env['PATH']}"}
     assert "run DATABASE_URL=" in project.run("make", "--silent", "secrets", fails=True)
@@ -124,16 +125,17 @@ def test_files_are_clean(site: Project) -> None:
     texts = files(site.path)
     site.run(tool("yamllint"), "--strict", "--config-data", YAMLLINT, "deploy")
     for name, text in texts.items():
-        if name.startswith(("deploy/", "scripts/")):
-            assert not re.search(r"\{%|\{#|\{\{|[ \t]\n|\n\n\n|\n\n\Z", text), name
         assert not (found := re.search(ELSEWHERE, text)), f"{name} has {found}"
-    for name in ("deploy", "secrets"):
-        site.run("sh", "-n", f"scripts/{name}.sh")
+    for check in (
+        test_render.test_nothing_is_left_unrendered,
+        test_render.test_white_space_is_clean,
+        test_render.test_no_trace_of_what_was_not_chosen,
+        test_render.test_compose_file_is_clean,
+        test_render.test_the_makefile_lists_its_targets,
+    ):
+        check(site)
     assert not [name for name in texts if "secrets/" in name], "git has secrets"
     assert ("deploy/kubernetes/base/worker.yaml" in texts) == site.combination.answers["use_celery"]
-    if not site.combination.answers["use_celery"]:
-        manifests = "".join(text for name, text in texts.items() if re.match("deploy/|scripts/", name))
-        assert not re.search("celery|redis|beat", manifests, re.IGNORECASE)
 
 
 def test_it_is_valid_in_the_oldest_and_the_newest_version(site: Project, built: dict[str, list[Object]]) -> None:
