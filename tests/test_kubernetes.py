@@ -21,13 +21,12 @@ import pytest
 import yaml
 from pytest_copie.plugin import Copie
 
-from tests import matrix, test_render, test_update
+from tests import matrix, test_render
 from tests.cluster import Cluster
 from tests.conftest import clean_up, make_project
 from tests.engine import Engine, ensure_kubectl
 from tests.matrix import Combination
 from tests.project import Project, get
-from tests.releases import commit_all, git, releases
 from tests.test_render import YAMLLINT, files, tool
 
 STACKS: dict[str, dict[str, str | bool]] = {
@@ -57,7 +56,7 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     """A project with its secrets and with names of its own, and a kubectl that knows no cluster."""
     answers = {**matrix.pick(**STACKS[request.param]).answers, "deploy": "kubernetes"}
     combination = Combination(f"slipway-kubernetes-{request.param}", answers)
-    project = make_project(copie_session, engine, combination, "kubernetes")
+    project = make_project(copie_session, engine, combination)
     project.environment |= {"KUBECONFIG": os.devnull, "PATH": f"{ensure_kubectl().parent}:{engine.env['PATH']}"}
     assert "run DATABASE_URL=" in project.run("make", "--silent", "secrets", fails=True)
     project.environment |= ADDRESSES
@@ -521,21 +520,3 @@ def test_it_says_what_is_wrong(site: Project, cluster: Cluster, tmp_path: Path) 
     assert cluster.log == before
     cluster.stop()
     assert "The cluster test does not answer" in sentence(site.run("make", "deploy", "TAG=v2", fails=True))
-
-
-# --- copier update ------------------------------------------------------------------------------------------------
-
-
-def test_a_project_of_the_oldest_release_can_move_here(
-    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And back again. Two files end in what only one host has: there a team's own last lines are a conflict."""
-    for name in ("Makefile", ".env.example"):
-        monkeypatch.delitem(test_update.EDITS, name)
-    combination = matrix.pick(database="postgres", use_celery=True)
-    project = test_update.prove(template, tmp_path, next(iter(releases())), combination, deploy="kubernetes")
-    commit_all(project)
-    test_update.update(project, deploy="compose")
-    assert git("ls-files", "--unmerged", at=project) == ""
-    assert (project / "compose.production.yaml").exists()
-    assert not (project / "deploy").exists()

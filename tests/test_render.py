@@ -129,7 +129,7 @@ def test_metadata_is_valid(project: Project) -> None:
     Validator()(pyproject)
     assert pyproject["project"]["name"] == project.slug
     answers = yaml.safe_load((project.path / ".copier-answers.yml").read_text(encoding="utf-8"))
-    assert {name: answers[name] for name in matrix.questions()} == {**project.combination.data, "deploy": "compose"}
+    assert {name: answers[name] for name in matrix.questions()} == project.combination.data
     assert answers["_commit"]
     assert answers["_src_path"]
 

@@ -221,6 +221,22 @@ def toggles() -> list[tuple[str, Any, Any]]:
     ]
 
 
+@pytest.mark.parametrize("deploy", [answer for answer in matrix.choices("deploy") if answer != "compose"])
+def test_a_project_of_the_oldest_release_can_move_to_a_cluster(
+    deploy: str, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And back again. Two files end in what only one host has: there a team's own last lines are a conflict."""
+    for name in ("Makefile", ".env.example"):
+        monkeypatch.delitem(EDITS, name)
+    combination = matrix.pick(database="postgres", use_celery=True)
+    project = prove(template, tmp_path, next(iter(releases())), combination, deploy=deploy)
+    commit_all(project)
+    update(project, deploy="compose")
+    assert git("ls-files", "--unmerged", at=project) == ""
+    assert (project / "compose.production.yaml").exists()
+    assert not (project / "deploy").exists()
+
+
 @pytest.mark.parametrize(("question", "before", "after"), toggles())
 def test_an_answer_can_be_changed(question: str, before: Any, after: Any, template: Path, tmp_path: Path) -> None:
     everything = {"database": "postgres", "use_celery": True} if toggles().index((question, before, after)) % 2 else {}
