@@ -67,7 +67,10 @@ class Swarm(Production):
 
 @dataclass
 class Steady(Load):
-    """Four clients that write and read in turn, each over a connection that it keeps, as browsers do."""
+    """Four clients that write and read in turn, each over a connection that it keeps, as browsers do.
+
+    Together they ask 80 times a second.
+    """
 
     size: int = 100
 
@@ -91,7 +94,8 @@ class Steady(Load):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its authority is its own
         connection = http.client.HTTPSConnection("localhost", self.site.https_port, timeout=30, context=context)
         number = self.first + client
-        while not self._stop.is_set():
+        first = time.monotonic()
+        while not self._stop.wait(max(0, first + (number - self.first) // 4 / 20 - time.monotonic())):
             start = time.monotonic()
             write = (number - self.first) // 4 % 2 == 0
             try:
