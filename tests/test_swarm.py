@@ -52,10 +52,12 @@ class Swarm(Production):
         )
 
     def version(self) -> str:
-        """Return the version that serves."""
+        """Return the version that serves, and works."""
         image = "{{.Spec.TaskTemplate.ContainerSpec.Image}}"
-        service = f"{self.project.slug}_web"
-        return self.project.docker("service", "inspect", "--format", image, service).strip().rpartition(":")[2]
+        celery = ["worker", "beat"] if self.project.combination.answers["use_celery"] else []
+        services = [f"{self.project.slug}_{name}" for name in ("web", *celery)]
+        [found] = set(self.project.docker("service", "inspect", "--format", image, *services).split())
+        return found.rpartition(":")[2]
 
     def deploy(self, message: str) -> str:
         """Commit everything, deploy it, and return its version."""
@@ -221,11 +223,13 @@ def test_a_broken_version_never_takes_over(site: Swarm, broken: str) -> None:
         said = site.make("deploy", fails=True)
     site.project.edit(name, new, old)
     site.project.commit("Mend it")
-    assert {
-        "crash": f"{version} does not get healthy, and {before} goes on",
-        "unhealthy": f"{version} does not get healthy, and {before} goes on",
-        "migration": f"The migrations of {version} failed, and {before} goes on",
-    }[broken] in said
+    reason, sentence = {
+        "crash": ("nothing_of_that_name", f"{version} does not get healthy, and {before} goes on"),
+        "unhealthy": ("web: its health check does not pass", f"{version} does not get healthy, and {before} goes on"),
+        "migration": ("division by zero", f"The migrations of {version} failed, and {before} goes on"),
+    }[broken]
+    assert reason in said
+    assert sentence in said.splitlines()
     assert site.version() == before
     assert load.failed == []
     assert load.acknowledged <= site.numbers()
