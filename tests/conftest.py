@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -321,7 +322,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing running, also when interrupted: neither an engine that was started for this, nor a container."""
     engine = config.stash.get(_ENGINE, None)
     if engine and _interrupted:
-        leave_swarm(engine)  # it would start again with the engine
+        with contextlib.suppress(EngineError):  # a Swarm of somebody's own is none of ours
+            leave_swarm(engine)  # it would start again with the engine
     if engine and engine.started:
         stop_engine()
     elif engine and _interrupted:
@@ -358,7 +360,7 @@ def sweep(engine: Engine, slugs: list[str], *, alone: bool) -> None:
         []
         if alone
         else [
-            r"slipway-(team|tasks|browser|kubernetes|production|migrate|backup|unusual|updated|demo-test)(-[a-z0-9]+)*"
+            r"slipway-(team|tasks|browser|kubernetes|production|swarm|migrate|backup|unusual|updated|demo-test)(-[a-z0-9]+)*"
         ]
     )
     ours = re.compile(rf"({'|'.join([*slugs, *beside])})[-_]")

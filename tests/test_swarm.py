@@ -17,7 +17,7 @@ from tests import matrix, test_render
 from tests.conftest import add_app, clean_up, leave_swarm, make_project
 from tests.engine import Engine, ensure_image
 from tests.matrix import Combination
-from tests.project import free_port
+from tests.project import Project, free_port
 from tests.test_production import APP, URLS, Load, Production, until
 
 # Keys that `docker stack deploy` drops without a word, or refuses.
@@ -117,13 +117,22 @@ class Steady(Load):
         connection.close()
 
 
+def remove(project: Project) -> None:
+    """End the Swarm, and what it leaves: volumes and images."""
+    leave_swarm(project.engine)
+    volumes = f"docker volume ls --quiet --filter name={project.slug}_"
+    project.run("sh", "-c", f"{volumes} | xargs --no-run-if-empty docker volume rm --force")
+    images = f"docker image ls --quiet {project.slug}"
+    project.run("sh", "-c", f"{images} | xargs --no-run-if-empty docker image rm --force")
+
+
 @pytest.fixture(scope="module", params=STACKS)
 def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Swarm]:
     """A project with an app of its own, committed, and not yet deployed."""
     ensure_image(engine, "caddy:2")
-    leave_swarm(engine)  # one that a killed run left
     answers = {**matrix.pick(**STACKS[request.param]).answers, "deploy": "swarm"}
     project = make_project(copie_session, engine, Combination(f"slipway-swarm-{request.param}", answers))
+    remove(project)  # what a killed run left
     add_app(project, APP)
     urls = project.path / "config" / "urls.py"
     urls.write_text(urls.read_text(encoding="utf-8") + URLS, encoding="utf-8")
@@ -132,9 +141,7 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     project.commit("Add a ledger")
     swarm = Swarm(project, free_port(), free_port())
     yield swarm
-    leave_swarm(engine)
-    project.run("sh", "-c", f"docker volume rm --force $(docker volume ls --quiet --filter name={project.slug})")
-    project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {project.slug}) || true")
+    remove(project)
     clean_up(project)
 
 
