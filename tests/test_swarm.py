@@ -294,3 +294,45 @@ def test_the_readmes_backup_comes_back(site: Swarm) -> None:
     assert site.numbers() == before
     packed = site.project.run("tar", "--list", "--file", f"../{site.project.slug}-uploads.tar.gz")
     assert "data/media/a" in packed.splitlines()
+
+
+# What makes one beside the Swarm: its port, its variables, and what asks whether it is there.
+ELSEWHERE: dict[str, tuple[int, list[str], str]] = {
+    "postgres": (
+        5432,
+        ["POSTGRES_USER=app", "POSTGRES_PASSWORD=elsewhere"],
+        "pg_isready --host 127.0.0.1 --username app",
+    ),
+    "mariadb": (
+        3306,
+        ["MARIADB_USER=app", "MARIADB_PASSWORD=elsewhere", "MARIADB_DATABASE=app", "MARIADB_RANDOM_ROOT_PASSWORD=1"],
+        "mariadb --host=127.0.0.1 --user=app --password=elsewhere --execute='SELECT 1'",
+    ),
+}
+
+
+def test_the_database_can_be_elsewhere(site: Swarm) -> None:
+    project = site.project
+    port, variables, check = ELSEWHERE[project.database]
+    host = project.docker("network", "inspect", "docker_gwbridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    published = f"{host.strip()}:{free_port()}"
+    name = f"{project.slug}-elsewhere"
+    project.docker(
+        *("run", "--detach", "--name", name, "--publish", f"{published}:{port}"),
+        *(word for variable in variables for word in ("--env", variable)),
+        *("--health-cmd", check, "--health-start-interval", "500ms", "--health-start-period", "60s"),
+        matrix.images(project.combination)[1],
+    )
+    try:
+        project.wait_healthy(name)
+        url = project.path / "secrets" / "database_url"
+        url.write_text(f"{project.database}://app:elsewhere@{published}/app\n".replace("mariadb:", "mysql:"))
+        site.make("deploy")
+        until(lambda: site.tasks("database") == [], 30)
+        assert site.numbers() == set(), "another database"
+        with Steady(site, 6_000_000) as load:
+            time.sleep(1)
+        assert load.failed == []
+        assert load.acknowledged == site.numbers()
+    finally:
+        project.docker("rm", "--force", "--volumes", name)
