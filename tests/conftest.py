@@ -69,7 +69,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 # What mostly waits, and what one worker alone is at for minutes.
 SLOW = {
-    *("test_backup", "test_kubernetes", "test_production", "test_swarm", "test_tasks", "test_updated", "test_workflow"),
+    *("test_backup", "test_kubernetes", "test_production", "test_publish", "test_swarm", "test_tasks", "test_updated"),
+    "test_workflow",
 }
 
 
@@ -241,6 +242,7 @@ def checked_before(project: Project, tmp_path_factory: pytest.TempPathFactory) -
 # --- what is shown -----------------------------------------------------------------------------------------------
 
 _rows: dict[str, dict[str, str]] = {}
+_elsewhere: dict[str, None] = {}
 _left: Counter[str] = Counter()
 _failed: set[str] = set()
 _started = time.monotonic()
@@ -249,7 +251,7 @@ _interrupted = False
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Any:
-    """Note a figure for the table: `record("build", "3.1 s")`."""
+    """Note a figure for the table: `record("build", "3.1 s")`; as "elsewhere", what could not be proved here."""
 
     def note(column: str, value: str) -> None:
         request.node.user_properties.append((column, value))
@@ -277,6 +279,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.failed:
         tail = "\n".join(report.longreprtext.splitlines()[-12:])
         print(f"\n{report.nodeid} failed:\n{tail}", flush=True)  # now, not when all the others are done
+    if report.when == "call":
+        _elsewhere.update({str(value): None for column, value in report.user_properties if column == "elsewhere"})
     if not name:
         return
     _rows.setdefault(name, {})
@@ -305,6 +309,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for name in order:
             cells = [_rows[name].get(column, "") for column in columns]
             lines.append(f"| {name} | {'FAILED' if name in _failed else 'ok'} | {' | '.join(cells)} |")
+    if _elsewhere:
+        lines += ["", "Not proved here:", "", *(f"- {line}" for line in _elsewhere)]
     if lines:
         terminalreporter.section("images and combinations")
         terminalreporter.write_line("\n".join(lines))
@@ -360,7 +366,8 @@ def sweep(engine: Engine, slugs: list[str], *, alone: bool) -> None:
         []
         if alone
         else [
-            r"slipway-(team|tasks|browser|kubernetes|production|swarm|migrate|backup|unusual|updated|demo-test)(-[a-z0-9]+)*"
+            r"slipway-(team|tasks|browser|kubernetes|production|publish|swarm|migrate|backup|unusual|updated|demo-test)"
+            r"(-[a-z0-9]+)*"
         ]
     )
     ours = re.compile(rf"({'|'.join([*slugs, *beside])})[-_]")
