@@ -183,7 +183,7 @@ class Runner:
 @pytest.fixture(scope="module")
 def runner(copie_session: Copie, engine: Engine) -> Iterator[Runner]:
     """A runner, and a project with a database server and a queue that has not been pushed yet."""
-    answers = matrix.pick(database="postgres", use_celery=True).answers
+    answers = {**matrix.pick(database="postgres", use_celery=True).answers, "deploy": "compose"}
     project = make_project(copie_session, engine, Combination("slipway-publish", answers))
     made = Runner(project)
     try:
@@ -279,7 +279,7 @@ def refused(runner: Runner, step: str) -> str:
 
 
 def test_what_does_not_serve_is_not_published(runner: Runner, first: Push) -> None:
-    runner.project.edit("config/views.py", "    return ", '    raise RuntimeError("broken")\n    return ')
+    runner.project.edit("config/views.py", "    return render(", '    raise RuntimeError("broken")\n    return render(')
     assert "broken" in refused(runner, "Start it with its database, and ask it")
     runner.project.edit("config/views.py", '    raise RuntimeError("broken")\n', "")
 
