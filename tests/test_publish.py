@@ -68,7 +68,7 @@ class Runner:
         made = self.project.docker("image", "ls", "--quiet", own).strip()
         base = ["--build-arg", f"BASE={own}"] if made else []
         self.project.docker("build", "--quiet", "--tag", self.name, *base, str(RUNNER))
-        self.project.docker("run", "--detach", "--privileged", "--name", self.name, self.name)
+        self.project.docker("run", "--detach", "--privileged", "--init", "--name", self.name, self.name)
         self.sh("until docker version > /dev/null 2>&1; do sleep 0.2; done", user="root")
         self.project.run("sh", "-ec", f"docker save {' '.join(names)} | docker exec -i {self.name} docker load --quiet")
         self.sh("docker run --detach --name registry --publish 127.0.0.1:5000:5000 registry:2")
