@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -129,6 +128,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     try:
         engine = ensure_engine()
         session.config.stash[_ENGINE] = engine
+        leave_swarm(engine)  # one that a killed run left
         images = [str(ensure_image(engine, name)) for name in needed_images(session.config)]
     except EngineError as error:
         pytest.exit(str(error), returncode=1)
@@ -192,7 +192,7 @@ def add_app(project: Project, files: dict[str, str]) -> None:
     for name, text in files.items():
         path = project.path / "ledger" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text.removeprefix("\n"), encoding="utf-8")
     for name, old, new in (
         ("config/settings.py", '    "accounts",\n', '    "accounts",\n    "ledger",\n'),
         (".dockerignore", "!accounts\n", "!accounts\n!ledger\n"),
@@ -327,34 +327,38 @@ def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[KeyboardInterrupt]) 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing running, also when interrupted: neither an engine that was started for this, nor a container."""
     engine = config.stash.get(_ENGINE, None)
-    if engine and _interrupted:
-        with contextlib.suppress(EngineError):  # a Swarm of somebody's own is none of ours
-            leave_swarm(engine)  # it would start again with the engine
+    if engine:
+        leave_swarm(engine)
     if engine and engine.started:
         stop_engine()
     elif engine and _interrupted:
         sweep(engine, [each.slug for each in selected(config)], alone=bool(config.getoption("--only")))
 
 
+def join_swarm(engine: Engine) -> None:
+    """Make this machine a Swarm of its own, until the tests are done."""
+    for command in (
+        "docker swarm init --advertise-addr 127.0.0.1",
+        "docker node update --label-add slipway-tests $(docker node ls --quiet)",
+    ):
+        subprocess.run(["sh", "-c", command], env=engine.env, check=True, capture_output=True)
+
+
 def leave_swarm(engine: Engine) -> None:
-    """End the Swarm that the tests made on this machine; EngineError if it is somebody's own."""
+    """End the Swarm that `join_swarm` made, if any.
 
-    def docker(*arguments: str) -> list[str]:
-        command = ["docker", *arguments]
-        return subprocess.run(command, env=engine.env, capture_output=True, text=True, check=False).stdout.split()
+    Not while other tests run: Docker then forgets the names of all containers that run, also of those outside it.
+    """
+    inspect = ["docker", "node", "inspect", "self", "--format", "{{json .Spec.Labels}}"]
+    labels = subprocess.run(inspect, env=engine.env, capture_output=True, text=True, check=False).stdout
+    if "slipway-tests" in labels:
+        subprocess.run(["docker", "swarm", "leave", "--force"], env=engine.env, check=True, capture_output=True)
 
-    if docker("info", "--format", "{{.Swarm.LocalNodeState}}") != ["active"]:
-        return
-    services = docker("service", "ls", "--format", "{{.Name}}")
-    if not all(name.startswith("slipway-swarm-") for name in services):
-        raise EngineError("This Docker engine belongs to a Swarm that is in use: the tests need one that does not.")
-    docker("stack", "rm", "--detach=false", *{name.rpartition("_")[0] for name in services})
-    docker("swarm", "leave", "--force")
-    deadline = time.monotonic() + 60
-    while left := docker("ps", "--all", "--quiet", "--filter", "label=com.docker.swarm.service.name"):
-        if time.monotonic() > deadline:
-            raise EngineError(f"The Swarm's containers do not end: {left}")
-        docker("rm", "--force", *left)
+
+def swarm_state(engine: Engine) -> str:
+    """Return "active" if the engine belongs to a Swarm, "inactive" or another word for trouble if not."""
+    info = ["docker", "info", "--format", "{{.Swarm.LocalNodeState}}"]
+    return subprocess.run(info, env=engine.env, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def sweep(engine: Engine, slugs: list[str], *, alone: bool) -> None:

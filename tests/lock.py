@@ -33,7 +33,7 @@ Answers = Mapping[str, Any]
 
 def uv_compile(directory: Path, arguments: Iterable[str]) -> None:
     """Run `uv pip compile` in `directory`; RuntimeError with uv's own words if it cannot resolve."""
-    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", *arguments]
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--system-certs", *arguments]
     # The answers must not depend on the environment that this happens to run in.
     environment = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "UV_CONSTRAINT"}}
     environment["UV_PYTHON_DOWNLOADS"] = "never"  # any Python here can resolve for any other

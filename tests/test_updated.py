@@ -48,7 +48,8 @@ def sample() -> Iterator[tuple[Combination, str, Any]]:
 @pytest.fixture(scope="session")
 def locked() -> dict[str, str]:
     """The lines of both locks for the dependencies that the team adds."""
-    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "-"]
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--system-certs"]
+    command += ["--generate-hashes", "--no-header", "-"]
     added = {"requirements.txt": "humanize>=4", "requirements-dev.txt": "humanize>=4\nfactory-boy>=3"}
     return {
         lock: subprocess.run(command, input=wanted, capture_output=True, text=True, check=True).stdout
