@@ -36,9 +36,16 @@ class Swarm(Production):
     """A project that is deployed on a Swarm of this machine alone."""
 
     def tasks(self, service: str = "web") -> list[str]:
-        """Return a service's running containers."""
-        label = f"label=com.docker.swarm.service.name={self.project.slug}_{service}"
-        return self.project.docker("ps", "--quiet", "--filter", label).split()
+        """Return a service's running containers, without those that are on their way out."""
+        of = f"label=com.docker.swarm.service.name={self.project.slug}_{service}"
+        columns = '{{.ID}} {{.Label "com.docker.swarm.task.id"}}'
+        listed = self.project.docker("ps", "--filter", of, "--format", columns).splitlines()
+        state = ("inspect", "--format", "{{.DesiredState}}")
+        return [
+            container
+            for container, task in map(str.split, listed)
+            if self.project.docker(*state, task).strip() == "running"
+        ]
 
     def shell(self, code: str) -> str:
         """Run Python with Django loaded, in a container of the site."""
