@@ -216,6 +216,36 @@ def project(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine
     clean_up(made)
 
 
+CANARY = "canary-7f3a9c"
+# Files that lie about in a working folder, and must not get into an image.
+PLANTED = (
+    ".env",
+    "production.env",
+    "db.sqlite3",
+    ".venv/canary.py",
+    "config/.env",
+    "backup.sql",
+)
+
+
+@pytest.fixture(scope="session")
+def built(project: Project) -> dict[str, Any]:
+    """The production image, built in a folder full of things that must not get into it: its inspection, and seconds."""
+    planted = [project.path / name for name in PLANTED]
+    if project.database == "sqlite":
+        planted.append(project.path / "accounts" / "db.sqlite3")
+    for path in planted:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"SECRET_KEY={CANARY}\n", encoding="utf-8")
+    start = time.monotonic()
+    try:
+        project.docker("build", "--quiet", "--tag", project.slug, ".")
+    finally:
+        for path in planted:
+            path.unlink()
+    return {"seconds": time.monotonic() - start, **project.inspect(project.slug)}
+
+
 @pytest.fixture
 def checked_before(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bool]:
     """Tell whether an earlier combination had the very same files, and has been checked: `checked_before("*.py")`.
