@@ -191,7 +191,7 @@ class Load:
 
     def _write(self, client: int) -> None:
         number = self.first + client
-        while not self._stop.is_set():
+        while not self._stop.wait(0.02):
             start = time.monotonic()
             status = self.site.status(f"/ledger/{number}/?size={self.size}", method="POST")
             self.answers.append((status, time.monotonic() - start))
