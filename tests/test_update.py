@@ -394,9 +394,11 @@ def moving(template: Path, tmp_path: Path) -> tuple[Path, str]:
     """A template whose next release, which is returned with it, moves a file and drops another."""
     clone = tmp_path / "moving"
     git("clone", "--quiet", str(template), str(clone), at=tmp_path)
-    git("mv", "template/Caddyfile", "template/Proxyfile", at=clone)
+    [before] = (clone / "template").glob("*Caddyfile*")
+    after = before.with_name(before.name.replace("Caddyfile", "Proxyfile"))
+    git("mv", str(before), str(after), at=clone)
     git("rm", "--quiet", "template/static/favicon.svg", at=clone)
-    with (clone / "template" / "Proxyfile").open("a", encoding="utf-8") as proxyfile:
+    with after.open("a", encoding="utf-8") as proxyfile:
         proxyfile.write("# New.\n")
     commit_all(clone)
     git("tag", "v99.0.0", at=clone)
