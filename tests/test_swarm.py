@@ -230,6 +230,7 @@ BROKEN = {
     "crash": ("serve.py", "if __name__", "import nothing_of_that_name\n\nif __name__"),
     "unhealthy": ("config/health.py", '"/livez"', '"/nowhere"'),
     "migration": ("ledger/migrations/0001_initial.py", "operations = [", "operations = [1 / 0,"),
+    "stack": ("deploy/stack.yaml", "  caddy:\n", "  caddy:\n    nothing_of_that_name: 1\n"),
 }
 
 
@@ -247,6 +248,7 @@ def test_a_broken_version_never_takes_over(site: Swarm, broken: str) -> None:
         "crash": ("nothing_of_that_name", f"{version} does not get healthy, and {before} goes on"),
         "unhealthy": ("web: its health check does not pass", f"{version} does not get healthy, and {before} goes on"),
         "migration": ("division by zero", f"The migrations of {version} failed, and {before} goes on"),
+        "stack": ("nothing_of_that_name", f"{version} cannot be deployed, and {before} goes on"),
     }[broken]
     assert reason in said
     assert sentence in said.splitlines()
