@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -198,17 +199,28 @@ def older(template: Path) -> list[str]:
     return [tag for tag in tags if tag == tags[0] or git("diff", "--name-only", tag, "HEAD", "--", *parts, at=template)]
 
 
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder in memory, where there is such: an update writes thousands of small files, and removes them."""
+    shared = Path("/dev/shm")
+    if not os.access(shared, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="slipway-", dir=shared) as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)  # Copier's own
+        yield Path(folder)
+
+
 def test_there_are_releases() -> None:
     assert releases(), "no release is in the history: this must be a whole clone, not a shallow one"
 
 
 def test_an_update_keeps_every_edit(
-    combination: Combination, template: Path, tmp_path: Path, record: Callable[[str, str], None]
+    combination: Combination, template: Path, memory: Path, record: Callable[[str, str], None]
 ) -> None:
     record("updates", f"from {', '.join(older(template))}, no conflict")
     for release in older(template):
-        prove(template, tmp_path, release, combination)
-    shutil.rmtree(tmp_path)
+        prove(template, memory, release, combination)
 
 
 def toggles() -> list[tuple[str, Any, Any]]:
@@ -224,13 +236,13 @@ def toggles() -> list[tuple[str, Any, Any]]:
 
 @pytest.mark.parametrize("deploy", [answer for answer in matrix.choices("deploy") if answer != "compose"])
 def test_a_project_of_the_oldest_release_can_move_to_a_cluster(
-    deploy: str, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deploy: str, template: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And back again. Two files end in what only one host has: there a team's own last lines are a conflict."""
     for name in ("Makefile", ".env.example"):
         monkeypatch.delitem(EDITS, name)
     combination = matrix.pick(database="postgres", use_celery=True)
-    project = prove(template, tmp_path, next(iter(releases())), combination, deploy=deploy)
+    project = prove(template, memory, next(iter(releases())), combination, deploy=deploy)
     commit_all(project)
     update(project, deploy="compose")
     assert git("ls-files", "--unmerged", at=project) == ""
@@ -239,10 +251,10 @@ def test_a_project_of_the_oldest_release_can_move_to_a_cluster(
 
 
 @pytest.mark.parametrize(("question", "before", "after"), toggles())
-def test_an_answer_can_be_changed(question: str, before: Any, after: Any, template: Path, tmp_path: Path) -> None:
+def test_an_answer_can_be_changed(question: str, before: Any, after: Any, template: Path, memory: Path) -> None:
     everything = {"database": "postgres", "use_celery": True} if toggles().index((question, before, after)) % 2 else {}
     combination = matrix.pick(**everything | {question: before})
-    project = prove(template, tmp_path, next(iter(releases())), combination, **{question: after})
+    project = prove(template, memory, next(iter(releases())), combination, **{question: after})
     commit_all(project)
     update(project)
     assert git("status", "--porcelain", at=project) == "", "a second update changes something"
