@@ -236,7 +236,8 @@ def _daemon_options(layout: Layout) -> dict[str, object]:
         "live-restore": False,
         "log-driver": "json-file",
         "log-opts": {"max-size": "10m", "max-file": "3"},
-        "builder": {"gc": {"enabled": True, "defaultReservedSpace": "20GB", "defaultMaxUsedSpace": "40GB"}},
+        # Less than a whole run leaves (45 GB), and the next one finds nothing: what it needs first was dropped first.
+        "builder": {"gc": {"enabled": True, "defaultMaxUsedSpace": "60GB", "defaultMinFreeSpace": "10GB"}},
     }
 
 
