@@ -357,12 +357,13 @@ def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[KeyboardInterrupt]) 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing running, also when interrupted: neither an engine that was started for this, nor a container."""
     engine = config.stash.get(_ENGINE, None)
-    if engine:
-        leave_swarm(engine)
-    if engine and engine.started:
-        stop_engine()
-    elif engine and _interrupted:
+    if not engine:
+        return
+    if _interrupted and not engine.started:
         sweep(engine, [each.slug for each in selected(config)], alone=bool(config.getoption("--only")))
+    leave_swarm(engine)
+    if engine.started:
+        stop_engine()
 
 
 def join_swarm(engine: Engine) -> None:
@@ -375,14 +376,19 @@ def join_swarm(engine: Engine) -> None:
 
 
 def leave_swarm(engine: Engine) -> None:
-    """End the Swarm that `join_swarm` made, if any.
+    """End the Swarm that `join_swarm` made, if any, unless containers run outside it: of another run, say.
 
-    Not while other tests run: Docker then forgets the names of all containers that run, also of those outside it.
+    Docker would forget their names, and they would find each other no more.
     """
     inspect = ["docker", "node", "inspect", "self", "--format", "{{json .Spec.Labels}}"]
     labels = subprocess.run(inspect, env=engine.env, capture_output=True, text=True, check=False).stdout
-    if "slipway-tests" in labels:
-        subprocess.run(["docker", "swarm", "leave", "--force"], env=engine.env, check=True, capture_output=True)
+    if "slipway-tests" not in labels:
+        return
+    services = ["docker", "ps", "--format", '[{{.Label "com.docker.swarm.service.name"}}]']
+    if "[]" in subprocess.run(services, env=engine.env, capture_output=True, text=True, check=True).stdout:
+        print("The engine stays in the tests' Swarm, for other containers run: docker swarm leave --force ends it")
+        return
+    subprocess.run(["docker", "swarm", "leave", "--force"], env=engine.env, check=True, capture_output=True)
 
 
 def swarm_state(engine: Engine) -> str:
