@@ -105,11 +105,10 @@ def test_its_linters_pass(
         return
     # What mypy knows of the packages serves the next combination as well.
     known = tmp_path_factory.getbasetemp() / "mypy"
-    if not known.exists():
-        known.mkdir()
-        known.chmod(0o777)
+    known.mkdir(exist_ok=True)
+    known.chmod(0o777)  # for the container's user
     commands = "ruff check --no-cache; ruff format --no-cache --check; mypy --cache-dir=/tmp/mypy ."
-    project.compose(*("run", "--rm", "--no-deps", "--volume", f"{known}:/tmp/mypy", "-T", "web", "sh", "-ec", commands))
+    project.compose("run", "--rm", "--no-deps", "--volume", f"{known}:/tmp/mypy", "-T", "web", "sh", "-ec", commands)
 
 
 @pytest.fixture(scope="module")
