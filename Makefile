@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# One more than there are cores: there is always one that waits for a container.
-WORKERS ?= $(shell expr $$(nproc) + 1)
+# Twice as many as there are cores: half of them mostly wait.
+WORKERS ?= $(shell expr 2 \* $$(nproc))
 DEMO ?= demo
 PORT ?= 8000
 
@@ -12,13 +12,16 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## generate a site with the default answers into ./demo, and start it
-	@PORT=$(PORT) $(BIN)/python -m tests.demo start $(DEMO)
+	@PORT=$(PORT) $(BIN)/python -m tools.demo start $(DEMO)
 
 demo-stop: $(READY) ## stop that site, and remove what it left
-	@$(BIN)/python -m tests.demo stop $(DEMO)
+	@$(BIN)/python -m tools.demo stop $(DEMO)
 
-test: $(READY) ## run the whole suite; only=py3.14-postgres-drf-multi tests that combination alone, shard=1/8 the first of eight parts
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(if $(only),--only $(only)) $(if $(shard),--shard $(shard))
+# only=NAME tests one combination, shard=1/8 the first of eight parts, full=1 everything for every combination;
+# part=2 and since=REF choose the drills that run in turn.
+test: $(READY) ## prove every combination, and the drills whose turn it is; CONTRIBUTING.md tells of only=, shard=, full=1
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(if $(full),--full) \
+	  $(foreach name,only shard part since,$(if $($(name)),--$(name) $($(name))))
 
 lint: $(READY) ## check style and types of the template's own code, and all workflows
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
@@ -27,11 +30,14 @@ lint: $(READY) ## check style and types of the template's own code, and all work
 
 lock: $(READY) ## resolve the template's dependencies anew, and write them into it
 	$(BIN)/uv pip compile --quiet --upgrade --group dev --output-file requirements.txt
-	$(BIN)/python -m tests.lock
+	$(BIN)/python -m tools.lock
 
-release: lint test ## date the changelog, commit and tag, if all is well: make release version=0.2.0
-	@test "$(version)" || { echo "Which version? make release version=1.2.3; CHANGELOG.md says what makes it a major one" >&2; exit 1; }
+release: full := 1
+release: has-version lint test ## date the changelog, commit and tag, if all is well: make release version=0.2.0
 	$(BIN)/bump-my-version bump --new-version $(version)
+
+has-version:
+	@test "$(version)" || { echo "Which version? make release version=1.2.3; CHANGELOG.md says what makes it a major one" >&2; exit 1; }
 
 benchmark: $(READY) ## measure sizes and times against the budgets
 	$(BIN)/python -m benchmarks
@@ -49,4 +55,4 @@ $(READY): requirements.txt
 	@$(BIN)/pip install --quiet --require-hashes --requirement requirements.txt
 	@touch $@
 
-.PHONY: help demo demo-stop test lint lock release benchmark engine engine-stop
+.PHONY: help demo demo-stop test lint lock release has-version benchmark engine engine-stop

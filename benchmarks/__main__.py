@@ -16,11 +16,11 @@ from pathlib import Path
 
 import copier
 
-from tests import matrix
 from tests.engine import ensure_engine, ensure_image, stop_engine
-from tests.matrix import ROOT, Combination
-from tests.project import Project
-from tests.releases import clone_with_releases, commit_all, git, releases
+from tests.support import matrix
+from tests.support.matrix import ROOT, Combination
+from tests.support.project import Project
+from tests.support.releases import clone_with_releases, commit_all, git, releases
 
 RUNS = 5
 REFERENCE = "py3.14-postgres-drf-multi"

@@ -1,0 +1,531 @@
+"""Kubernetes: manifests that are valid, restricted and fit for the image, and a deploy that fails well.
+
+The cluster here is a stand-in that keeps what the real kubectl brings, and the pods run on the Docker engine. A whole
+deploy on a real one is .github/workflows/kubernetes.yml, and runs there only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+from pytest_copie.plugin import Copie
+
+from tests.engine import Engine, ensure_kubectl
+from tests.support import matrix, rendered
+from tests.support.cluster import Cluster
+from tests.support.matrix import Combination
+from tests.support.project import Project, clean_up, get, make_project
+from tests.support.rendered import files
+
+pytestmark = pytest.mark.rotates(
+    seconds=90,
+    touched_by=[
+        "*kubernetes*",
+        "tests/support/cluster.py",
+    ],
+)
+
+
+STACKS: dict[str, dict[str, str | bool]] = {
+    "postgres": {"database": "postgres", "use_celery": True},
+    "mariadb": {"database": "mariadb", "use_drf": False, "multi_stage": False},
+}
+# The oldest that the README promises, and the newest that there is a schema for.
+VERSIONS = ["1.30", "1.37"]
+ADDRESSES = {
+    "DATABASE_URL": "postgres://app:0123456789@database.example.net:5432/app",
+    "REDIS_URL": "redis://:0123456789@redis.example.net:6379",
+}
+COMPONENT = "app.kubernetes.io/component"
+# What the restricted profile allows beside the containers' own settings.
+VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+# What only the other ways to deploy have.
+ELSEWHERE = (
+    r"compose\.production|scripts/(production|backup|restore)|make (backup|restore)|\b(data|backups)/\n|SITE_HOST"
+    r"|(?i:caddy|swarm)"
+)
+
+Object = dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
+    """A project with its secrets and with names of its own, and a kubectl that knows no cluster."""
+    answers = {**matrix.pick(**STACKS[request.param]).answers, "deploy": "kubernetes"}
+    combination = Combination(f"slipway-kubernetes-{request.param}", answers)
+    project = make_project(copie_session, engine, combination)
+    project.environment |= {"KUBECONFIG": os.devnull, "PATH": f"{ensure_kubectl().parent}:{engine.env['PATH']}"}
+    assert "run DATABASE_URL=" in project.run("make", "--silent", "secrets", fails=True)
+    project.environment |= ADDRESSES
+    for overlay in overlays(project):
+        assert "example.com: write" in project.run("make", "deploy", f"OVERLAY={overlay}", fails=True)
+        file = f"deploy/kubernetes/overlays/{overlay}/kustomization.yaml"
+        text = (project.path / file).read_text(encoding="utf-8")
+        (project.path / file).write_text(text.replace("example.com", "example.net"), encoding="utf-8")
+        assert "is missing or empty: run make secrets" in project.run(
+            "make", "deploy", f"OVERLAY={overlay}", fails=True
+        )
+        project.run("make", "secrets", f"OVERLAY={overlay}")
+    project.commit("Fit it to the cluster")
+    yield project
+    names = [f"{project.slug}-{name}" for name in ("migrate", "web", "worker", "beat")]
+    project.run("sh", "-c", f"docker rm --force --volumes {' '.join(names)} || true")
+    clean_up(project)
+
+
+def overlays(site: Project) -> list[str]:
+    """Return the names of the overlays."""
+    return sorted(path.name for path in (site.path / "deploy" / "kubernetes" / "overlays").iterdir())
+
+
+def build(site: Project, overlay: str) -> list[Object]:
+    """Return the manifests that an overlay makes."""
+    return list(yaml.safe_load_all(site.run("kubectl", "kustomize", f"deploy/kubernetes/overlays/{overlay}")))
+
+
+def of(manifests: list[Object], kind: str) -> dict[str, Object]:
+    """Return the manifests of a kind: name -> manifest."""
+    return {each["metadata"]["name"]: each for each in manifests if each["kind"] == kind}
+
+
+def templates(manifests: list[Object]) -> dict[str, Object]:
+    """Return the templates of all pods: name -> template."""
+    found = [each for each in manifests if "template" in each.get("spec", {})]
+    return {each["metadata"]["name"]: each["spec"]["template"] for each in found}
+
+
+@pytest.fixture(scope="module")
+def built(site: Project) -> dict[str, list[Object]]:
+    """All overlays' manifests."""
+    assert overlays(site) == ["production", "staging"]
+    return {overlay: build(site, overlay) for overlay in overlays(site)}
+
+
+def chosen(selector: Object, template: Object) -> bool:
+    """Tell whether a selector of labels chooses a pod."""
+    labels: dict[str, str] = template["metadata"]["labels"]
+    return all(labels.get(name) == value for name, value in selector["matchLabels"].items())
+
+
+def number(site: Project, file: str, pattern: str) -> int:
+    """Return a number that stands in one of the project's files."""
+    found = re.search(pattern, (site.path / file).read_text(encoding="utf-8"))
+    assert found, f"{file} lacks {pattern}"
+    return int(found[1])
+
+
+# --- what is there -----------------------------------------------------------------------------------------------
+
+
+def test_files_are_clean(site: Project) -> None:
+    texts = files(site.path)
+    rendered.yaml_is_clean(site)
+    for name, text in texts.items():
+        assert not (found := re.search(ELSEWHERE, text)), f"{name} has {found}"
+    for check in (
+        rendered.nothing_is_left_unrendered,
+        rendered.white_space_is_clean,
+        rendered.no_trace_of_what_was_not_chosen,
+        rendered.the_compose_file_is_clean,
+        rendered.the_makefile_lists_its_targets,
+        rendered.a_worker_has_its_logs,
+    ):
+        check(site)
+    assert not [name for name in texts if "secrets/" in name], "git has secrets"
+    assert ("deploy/kubernetes/base/worker.yaml" in texts) == site.combination.answers["use_celery"]
+
+
+def test_it_is_valid_in_the_oldest_and_the_newest_version(site: Project, built: dict[str, list[Object]]) -> None:
+    assert f"Kubernetes cluster, {VERSIONS[0]} or newer" in files(site.path)["README.md"]
+    for version in VERSIONS:
+        for manifests in built.values():
+            for manifest in manifests:
+                assert kubernetes_validate.validate(manifest, version, strict=True) == version
+        misspelt = {**of(built["production"], "Service")["web"], "spek": {}}
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(misspelt, version, strict=True)
+
+
+def test_every_container_fits_the_restricted_profile(site: Project, built: dict[str, list[Object]]) -> None:
+    """Pod Security Standards, "restricted", and more: a read-only root, no token, no unlimited memory."""
+    uid = number(site, "Dockerfile", r"USER (\d+):\1\n")
+    assert uid > 0
+    expected = {"web", "migrate", *(["worker", "beat"] if site.combination.answers["use_celery"] else [])}
+    for manifests in built.values():
+        [namespace] = of(manifests, "Namespace").values()
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+        spaces = {each["metadata"].get("namespace") for each in manifests if each["kind"] != "Namespace"}
+        assert spaces == {namespace["metadata"]["name"]}
+        assert set(templates(manifests)) == expected
+        for name, template in templates(manifests).items():
+            pod = template["spec"]
+            assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & pod.keys(), name
+            assert pod["automountServiceAccountToken"] is False, name
+            own = pod["securityContext"]
+            assert own.keys() <= {"runAsNonRoot", "fsGroup", "seccompProfile"}, name
+            assert own["runAsNonRoot"] is True, name
+            assert own["fsGroup"] == uid, name
+            assert own["seccompProfile"] == {"type": "RuntimeDefault"}, name
+            assert all(volume.keys() - {"name"} <= VOLUMES for volume in pod["volumes"]), name
+            assert not {"initContainers", "ephemeralContainers"} & pod.keys(), "they need these checks too"
+            for container in pod["containers"]:
+                assert container["securityContext"] == {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                    "readOnlyRootFilesystem": True,
+                }, name
+                assert not any("hostPort" in port for port in container.get("ports", [])), name
+                resources = container["resources"]
+                assert resources["limits"]["memory"], name
+                assert {"cpu", "memory"} <= resources["requests"].keys(), name
+
+
+def test_probes_ask_for_what_the_site_answers(site: Project, built: dict[str, list[Object]]) -> None:
+    texts = files(site.path)
+    answered = set(re.findall(r'request\.path == "(/\w+)"', texts["config/health.py"]))
+    assert answered == {"/livez", "/readyz"}
+    for manifests in built.values():
+        [web] = templates(manifests)["web"]["spec"]["containers"]
+        [port] = web["ports"]
+        assert port["containerPort"] == number(site, "Dockerfile", r"GRANIAN_PORT=(\d+)")
+        probes = {name: web[f"{name}Probe"] for name in ("startup", "liveness", "readiness")}
+        assert {name: probe["httpGet"]["path"] for name, probe in probes.items()} == {
+            "startup": "/livez",
+            "liveness": "/livez",
+            "readiness": "/readyz",
+        }
+        assert all(probe["httpGet"].keys() == {"path", "port"} for probe in probes.values())
+        assert all(probe["httpGet"]["port"] == port["name"] for probe in probes.values())
+        # The site waits 3 seconds for its database and 2 x 1 for Redis before it says that it is not ready.
+        assert probes["readiness"]["timeoutSeconds"] > 5
+        for name in {"worker", "beat"} & templates(manifests).keys():
+            [container] = templates(manifests)[name]["spec"]["containers"]
+            heartbeat = re.search(r'HEARTBEAT = Path\("(.+?)"\)', texts["config/celery.py"])
+            assert heartbeat
+            for probe in (container["startupProbe"], container["livenessProbe"]):
+                assert f"find {heartbeat[1]} -newermt" in probe["exec"]["command"][-1]
+                assert "$(" not in probe["exec"]["command"][-1], "Kubernetes may take that for a variable"
+
+
+def test_whatever_stops_gets_the_time_it_takes(site: Project, built: dict[str, list[Object]]) -> None:
+    for manifests in built.values():
+        web = templates(manifests)["web"]["spec"]
+        sleep = web["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        drain = number(site, "Dockerfile", r"GRANIAN_WORKERS_KILL_TIMEOUT=(\d+)")
+        assert web["terminationGracePeriodSeconds"] > sleep + drain
+        assert of(manifests, "Deployment")["web"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+        if worker := templates(manifests).get("worker"):
+            drain = number(site, "config/settings.py", r'"CELERY_DRAIN_SECONDS", default=(\d+)')
+            assert worker["spec"]["terminationGracePeriodSeconds"] > drain
+            beat = of(manifests, "Deployment")["beat"]["spec"]
+            assert (beat["replicas"], beat["strategy"]) == (1, {"type": "Recreate"})
+        patience = re.search(r"PATIENCE = (\d+)", files(site.path)["config/management/commands/migrate.py"])
+        assert patience
+        assert of(manifests, "Job")["migrate"]["spec"]["activeDeadlineSeconds"] > int(patience[1])
+
+
+def test_autoscaler_budget_and_replicas_fit_together(site: Project, built: dict[str, list[Object]]) -> None:
+    for overlay, manifests in built.items():
+        web = of(manifests, "Deployment")["web"]
+        scaler = of(manifests, "HorizontalPodAutoscaler")["web"]["spec"]
+        budget = of(manifests, "PodDisruptionBudget")["web"]["spec"]
+        assert scaler["scaleTargetRef"] == {
+            "apiVersion": web["apiVersion"],
+            "kind": web["kind"],
+            "name": web["metadata"]["name"],
+        }
+        assert "replicas" not in web["spec"], "a deploy would set back what the autoscaler did"
+        assert web["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"], "a share of what?"
+        assert scaler["minReplicas"] < scaler["maxReplicas"]
+        # A host can always be emptied, and in production somebody serves meanwhile.
+        assert budget["maxUnavailable"] == 1
+        assert scaler["minReplicas"] >= (2 if overlay == "production" else 1)
+        workers = number(site, "Dockerfile", r"GRANIAN_WORKERS=(\d+)")
+        threads = number(site, "Dockerfile", r"GRANIAN_BLOCKING_THREADS=(\d+)")
+        pods = 2 * scaler["maxReplicas"]  # in a rollout, with the old ones that are still at work
+        assert pods * workers * threads <= 80, "PostgreSQL's default is 100 connections, and others need some"
+        for spread in web["spec"]["template"]["spec"]["topologySpreadConstraints"]:
+            assert chosen(spread["labelSelector"], web["spec"]["template"])
+            assert spread["whenUnsatisfiable"] == "ScheduleAnyway", "a single host would take no second pod"
+
+
+def test_selectors_choose_the_pods_that_they_mean(built: dict[str, list[Object]]) -> None:
+    for manifests in built.values():
+        pods = templates(manifests)
+        [service] = of(manifests, "Service").values()
+        assert [name for name, pod in pods.items() if chosen({"matchLabels": service["spec"]["selector"]}, pod)] == [
+            "web"
+        ]
+        assert service["spec"]["ports"][0]["targetPort"] == pods["web"]["spec"]["containers"][0]["ports"][0]["name"]
+        budget = of(manifests, "PodDisruptionBudget")["web"]["spec"]["selector"]
+        assert [name for name, pod in pods.items() if chosen(budget, pod)] == ["web"]
+        for name, deployment in of(manifests, "Deployment").items():
+            assert [each for each, pod in pods.items() if chosen(deployment["spec"]["selector"], pod)] == [name]
+
+
+def test_nothing_is_open_that_need_not_be(site: Project, built: dict[str, list[Object]]) -> None:
+    port = {"postgres": 5432, "mariadb": 3306}[site.database]
+    redis = {6379} if site.combination.answers["use_celery"] else set()
+    for manifests in built.values():
+        policies = [each["spec"] for each in of(manifests, "NetworkPolicy").values()]
+        for name, pod in templates(manifests).items():
+            mine = [each for each in policies if chosen(each["podSelector"], pod)]
+            assert {kind for each in mine for kind in each["policyTypes"]} == {"Ingress", "Egress"}, name
+            incoming = [rule for each in mine for rule in each.get("ingress", [])]
+            assert [rule["ports"] for rule in incoming] == ([[{"port": 8000}]] if name == "web" else [])
+            assert all(rule["from"] for rule in incoming)
+            ports = {each["port"] for policy in mine for rule in policy.get("egress", []) for each in rule["ports"]}
+            assert ports == {53, port, *redis}, name
+
+
+def test_every_name_leads_somewhere(site: Project, built: dict[str, list[Object]]) -> None:
+    texts = files(site.path)
+    listed = set(re.findall(r"(?m)^(?:# )?([A-Z_]+)=", texts[".env.example"]))
+    for overlay, manifests in built.items():
+        [(config_name, config)] = of(manifests, "ConfigMap").items()
+        [(secret_name, secret)] = of(manifests, "Secret").items()
+        assert re.fullmatch(r"config-[a-z0-9]{10}", config_name)
+        assert re.fullmatch(r"secrets-[a-z0-9]{10}", secret_name)
+        for name, template in templates(manifests).items():
+            pod = template["spec"]
+            [container] = pod["containers"]
+            assert container["envFrom"] == [{"configMapRef": {"name": config_name}}], name
+            mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+            volumes = {volume["name"]: volume for volume in pod["volumes"]}
+            assert volumes[mounts["/run/secrets"]]["secret"]["secretName"] == secret_name, name
+            assert "emptyDir" in volumes[mounts["/tmp"]], name
+            assert set(mounts.values()) == set(volumes), name
+            for claim in filter(None, (each.get("persistentVolumeClaim") for each in volumes.values())):
+                assert claim["claimName"] in of(manifests, "PersistentVolumeClaim"), name
+        settings = config["data"]
+        assert {name.removesuffix("_FILE") for name in settings} <= listed
+        read = {value.rpartition("/")[2] for name, value in settings.items() if name.endswith("_FILE")}
+        assert read == set(secret["data"]) == {path.name for path in secrets(site, overlay).iterdir()}
+        assert settings["HTTPS"] == "1"
+        [ingress] = of(manifests, "Ingress").values()
+        assert (
+            ingress["spec"]["tls"][0]["hosts"] == [settings["ALLOWED_HOSTS"]] == [ingress["spec"]["rules"][0]["host"]]
+        )
+        assert "example.net" in settings["ALLOWED_HOSTS"]
+        # Until `make deploy` puts a version in its place, which no `latest` may be.
+        images = {template["spec"]["containers"][0]["image"] for template in templates(manifests).values()}
+        assert images == {f"registry.example.net/{site.slug}:set-by-make-deploy"}
+        assert "latest" not in yaml.safe_dump(manifests)
+
+
+def secrets(site: Project, overlay: str) -> Path:
+    """Return the folder with an overlay's secrets."""
+    return site.path / "deploy" / "kubernetes" / "overlays" / overlay / "secrets"
+
+
+def test_a_changed_setting_or_secret_gives_new_pods(site: Project, built: dict[str, list[Object]]) -> None:
+    before = of(built["production"], "Deployment")["web"]["spec"]["template"]
+    key = secrets(site, "production") / "secret_key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    kept = key.read_text(encoding="utf-8")
+    assert "secret_key: kept" in site.run("make", "secrets")
+    assert (
+        key.read_text(encoding="utf-8") == kept != (secrets(site, "staging") / "secret_key").read_text(encoding="utf-8")
+    )
+    key.write_text("another\n", encoding="utf-8")
+    assert of(build(site, "production"), "Deployment")["web"]["spec"]["template"] != before
+    key.write_text(kept, encoding="utf-8")
+    assert of(build(site, "production"), "Deployment")["web"]["spec"]["template"] == before
+
+
+# --- what the image makes of it ----------------------------------------------------------------------------------
+
+
+def start(site: Project, name: str, template: Object, settings: dict[str, str], folder: Path) -> str:
+    """Start a pod's container as the kubelet would, with the same rights, files and limits; return its name."""
+    pod = template["spec"]
+    [container] = pod["containers"]
+    options = ["--name", f"{site.slug}-{name}", "--network", f"{site.slug}_default", "--no-healthcheck"]
+    options += ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    options += ["--memory", container["resources"]["limits"]["memory"].removesuffix("i")]
+    options += ["--init"] if pod.get("shareProcessNamespace") else []
+    options += ["--publish", "127.0.0.1::8000"] if container.get("ports") else []
+    for mount in container["volumeMounts"]:
+        path = mount["mountPath"]
+        options += ["--volume", f"{folder}:{path}:ro"] if mount.get("readOnly") else ["--tmpfs", f"{path}:mode=1777"]
+    options += [f"--env={key}={value}" for key, value in settings.items()]
+    site.docker("run", "--detach", *options, site.slug, *container.get("command", []))
+    return f"{site.slug}-{name}"
+
+
+def answers(url: str) -> None:
+    """Ask as the kubelet does, by the pod's address; AssertionError or OSError if the answer is not 200."""
+    assert get(url, {"Host": "10.1.2.3:8000"}).status == 200
+
+
+def passes(probe: Object, ask: Callable[[], object]) -> None:
+    """Ask as often as a probe does, until it passes; AssertionError if it never does."""
+    for _ in range(probe["failureThreshold"]):
+        with suppress(AssertionError, OSError):
+            ask()
+            return
+        time.sleep(probe["periodSeconds"])
+    raise AssertionError("the probe never passed")
+
+
+def test_the_image_runs_as_its_pods_say(site: Project, built: dict[str, list[Object]], tmp_path: Path) -> None:
+    pods = templates(built["production"])
+    settings = of(built["production"], "ConfigMap").popitem()[1]["data"]
+    services = yaml.safe_load(site.compose("config"))["services"]
+    site.docker("build", "--quiet", "--tag", site.slug, ".")
+    site.compose("up", "--detach", "--wait", *({"database", "redis"} & services.keys()))
+    values = {"SECRET_KEY": "0123456789" * 5, **services["web"]["environment"]}
+    for name in (name.removesuffix("_FILE") for name in settings if name.endswith("_FILE")):
+        (tmp_path / name.lower()).write_text(values[name], encoding="utf-8")
+    tmp_path.chmod(0o755)
+    # The ingress controller is here.
+    network = json.loads(site.docker("network", "inspect", f"{site.slug}_default"))[0]["IPAM"]["Config"][0]["Subnet"]
+    migrate = start(site, "migrate", pods["migrate"], settings, tmp_path)
+    assert site.docker("wait", migrate).strip() == "0", site.docker("logs", migrate)
+    for name, template in pods.items():
+        if name == "migrate":
+            continue
+        container = start(site, name, template, settings | {"TRUSTED_PROXIES": network}, tmp_path)
+        [spec] = template["spec"]["containers"]
+        first = spec["startupProbe"]
+        for probe in filter(None, (spec.get(f"{each}Probe") for each in ("startup", "readiness", "liveness"))):
+            if "httpGet" in probe:
+                url = site.address(container) + probe["httpGet"]["path"]
+                passes(first, partial(answers, url))
+            else:
+                passes(first, partial(site.docker, "exec", container, *probe["exec"]["command"]))
+        if name == "web":
+            page = get(site.address(container) + "/", {"Host": settings["ALLOWED_HOSTS"]})
+            assert page.headers["location"] == f"https://{settings['ALLOWED_HOSTS']}/"
+            proxied = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+            assert get(site.address(container) + "/", {"Host": settings["ALLOWED_HOSTS"], **proxied}).status == 200
+            assert get(site.address(container) + "/", {"Host": "other.example.net"}).status == 400
+            # Lost with the pod, an upload would be: so it fails.
+            assert "Read-only file system" in site.docker("exec", container, "mkdir", "/data/media", fails=True)
+        assert site.docker("exec", container, "id", "-u").strip() == str(template["spec"]["securityContext"]["fsGroup"])
+        grace = template["spec"].get("terminationGracePeriodSeconds", 30)
+        site.docker("stop", "--timeout", str(grace), container)
+        assert site.inspect(container)["State"]["ExitCode"] == 0, site.docker("logs", container)
+
+
+# --- make deploy -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(site: Project, tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster in which version v1 runs."""
+    cluster = Cluster()
+    site.environment |= {"KUBECONFIG": str(cluster.kubeconfig(tmp_path / "config")), "HOME": str(tmp_path)}
+    site.run("make", "deploy", "TAG=v1")
+    yield cluster
+    site.environment["KUBECONFIG"] = os.devnull
+    cluster.stop()
+
+
+def running(site: Project, cluster: Cluster) -> set[str]:
+    """Return the versions that the Deployments ask for."""
+    names = ["web", *(["worker", "beat"] if site.combination.answers["use_celery"] else [])]
+    return {cluster.image(name).removeprefix(f"registry.example.net/{site.slug}") for name in names}
+
+
+def sentence(said: str) -> str:
+    """Return the last line that is not make's."""
+    return next(line for line in reversed(said.splitlines()) if not line.startswith("make"))
+
+
+def test_the_migrations_come_after_the_settings_and_before_the_pods(site: Project, cluster: Cluster) -> None:
+    order = [line.partition(" ")[2] for line in cluster.log]
+    job, first = order.index("Job/migrate"), min(order.index(each) for each in order if "Deployment" in each)
+    settings = [
+        position for position, each in enumerate(order) if re.match("Namespace|ConfigMap|Secret|NetworkPolicy", each)
+    ]
+    assert max(settings) < job < first
+    assert running(site, cluster) == {":v1"}
+    cluster.log.clear()
+    said = site.run("make", "deploy")
+    version = site.run("git", "rev-parse", "--short=12", "HEAD").strip()
+    assert sentence(said) == f"{version} is up at https://www.example.net"
+    assert running(site, cluster) == {f":{version}"}
+    digest = "sha256:" + "0" * 64
+    site.run("make", "deploy", f"TAG={digest}", "OVERLAY=staging")
+    assert running(site, cluster) == {f":{version}"}, "staging is another namespace"
+    site.run("make", "deploy", f"TAG={digest}")
+    assert running(site, cluster) == {f"@{digest}"}
+
+
+def test_a_failed_migration_leaves_the_version_that_runs(site: Project, cluster: Cluster) -> None:
+    said = site.run("make", "deploy", "TAG=unmigrated", fails=True)
+    assert sentence(said) == "The migrations failed, and the version that runs goes on running"
+    assert "what the container said" in said
+    assert running(site, cluster) == {":v1"}
+    said = site.run("make", "deploy", "TAG=unpullable", fails=True)
+    assert sentence(said) == "unpullable cannot be started, and the version that runs goes on running"
+    assert running(site, cluster) == {":v1"}
+    assert not cluster.get("Job", "migrate"), "it would go on trying"
+    site.run("make", "deploy", "TAG=v2")
+    assert running(site, cluster) == {":v2"}
+
+
+def test_one_migrates_at_a_time(site: Project, cluster: Cluster) -> None:
+    job = cluster.get("Job", "migrate")
+    assert job
+    job["status"] = {"active": 1}
+    assert sentence(site.run("make", "deploy", "TAG=v2", fails=True)) == "Another deploy is migrating: wait for it"
+    assert cluster.get("Job", "migrate") is job
+    assert running(site, cluster) == {":v1"}
+
+
+def test_a_version_that_does_not_get_ready_is_taken_back(site: Project, cluster: Cluster) -> None:
+    said = site.run("make", "deploy", "TAG=unready", fails=True)
+    assert "exceeded its progress deadline" in said
+    assert "what the container said" in said
+    assert sentence(said) == "unready does not get ready, and the version before comes back, if there was one"
+    assert running(site, cluster) == {":v1"}
+    assert "PATCH Deployment/web" in cluster.log
+    cluster.refuses = "Deployment"
+    assert "The cluster refuses v2" in sentence(site.run("make", "deploy", "TAG=v2", fails=True))
+    assert running(site, cluster) == {":v1"}
+
+
+def test_an_earlier_version_comes_back_by_its_tag(site: Project, cluster: Cluster) -> None:
+    site.run("make", "deploy", "TAG=v2")
+    cluster.log.clear()
+    site.run("make", "rollback", "TAG=v1")
+    assert running(site, cluster) == {":v1"}
+    assert not [line for line in cluster.log if "Job" in line], "a rollback migrates nothing"
+    assert sentence(site.run("make", "rollback", fails=True)).startswith("Which version? make rollback TAG=...")
+
+
+def test_it_says_what_is_wrong(site: Project, cluster: Cluster, tmp_path: Path) -> None:
+    before = list(cluster.log)
+    for target in ("deploy", "secrets"):
+        assert sentence(site.run("make", target, "OVERLAY=prod", fails=True)).startswith("There is no overlay prod: ")
+    assert sentence(site.run("make", "deploy", "TAG=latest", fails=True)).startswith("latest is no version: ")
+    (site.path / "untidy.txt").touch()
+    assert "commit them" in sentence(site.run("make", "deploy", fails=True))
+    (site.path / "untidy.txt").unlink()
+    config = site.environment["KUBECONFIG"]
+    site.environment["KUBECONFIG"] = os.devnull
+    assert sentence(site.run("make", "deploy", "TAG=v2", fails=True)).startswith("kubectl has no cluster: ")
+    site.environment["KUBECONFIG"] = config
+    path = site.environment["PATH"]
+    (tmp_path / "bin").mkdir()
+    for name in ("dirname", "sh", "make", "id", "sed"):
+        (tmp_path / "bin" / name).symlink_to(site.run("sh", "-c", f"command -v {name}").strip())
+    site.environment["PATH"] = str(tmp_path / "bin")
+    assert "kubectl is missing: " in site.run("make", "deploy", "TAG=v2", fails=True)
+    site.environment["PATH"] = path
+    assert cluster.log == before
+    cluster.stop()
+    assert "The cluster test does not answer" in sentence(site.run("make", "deploy", "TAG=v2", fails=True))

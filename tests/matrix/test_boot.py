@@ -1,0 +1,73 @@
+"""Every combination's production image boots by its own command, serves, does tasks, and stops cleanly."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import asked
+from tests.support.images import LOOK
+from tests.support.project import Project, get
+from tests.support.servers import Site, ensure_server, run_name
+
+
+@pytest.fixture(scope="module")
+def site(project: Project, built: dict[str, Any], pytestconfig: pytest.Config) -> Iterator[Site]:
+    """The combination in production, on a database of its own, with Redis, worker and beat if it has them."""
+    made = Site(project, ensure_server(project, run_name(pytestconfig)))
+    made.remove()  # what a killed run left
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="module")
+def address(site: Site) -> str:
+    """The site's address."""
+    return site.project.address(site.containers["web"])
+
+
+def test_it_serves(site: Site, address: str) -> None:
+    assert get(f"{address}/livez").text == "ok\n"
+    assert get(f"{address}/readyz", {"Host": "10.0.0.1"}).text == "ok\n"
+    home = get(f"{address}/", {"X-Request-ID": "trace-1"})
+    asked.home_page(site.project, home)
+    assert "<dt>" not in home.text, "production does not tell its versions"
+    style = re.search(r'href="(/static/site\.[0-9a-f]{12}\.css)"', home.text)
+    assert style, "static files are hashed"
+    answer = get(address + style[1], {"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "immutable" in answer.headers["cache-control"]
+    assert get(f"{address}/admin/login/").status == 200
+    assert get(f"{address}/", {"Host": "evil.example"}).status == 400
+    asked.api(site.project, address)
+
+
+def test_its_content(site: Site, built: dict[str, Any]) -> None:
+    seen = json.loads(site.project.docker("exec", site.containers["web"], "python", "-c", LOOK))
+    assert str(seen["uid"]) == built["Config"]["User"].partition(":")[0]
+    assert seen["tools"] == []
+    assert seen["modules"] == []
+    assert seen["writable"] == [], "the site must not be able to change its own code"
+    assert seen["unreadable"] == []
+    assert seen["canary"] == []
+    assert not {".env", ".git", ".venv", "tests", "compose.yaml"} & set(seen["app"])
+    assert seen["server"], "the server is the first process"
+
+
+def test_a_task_sent_over_http_is_done(site: Site, address: str) -> None:
+    asked.task(site.project, address, site.python)
+
+
+def test_it_stops_cleanly_and_logged_json(site: Site, address: str) -> None:
+    codes = site.stop()
+    assert set(codes.values()) == {0}, codes
+    assert set(codes) == {"web"} | ({"worker", "beat"} if site.project.combination.answers["use_celery"] else set())
+    lines = [json.loads(line) for line in site.project.docker("logs", site.containers["web"]).splitlines()]
+    assert [line["path"] for line in lines if line["request_id"] == "trace-1"] == ["/"], "every line is JSON"

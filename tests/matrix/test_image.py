@@ -1,0 +1,60 @@
+"""Every combination's production image builds, and holds what it should and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support import matrix
+from tests.support.images import CANARY
+from tests.support.project import Project
+
+# What an image may add to its base, in MB: more than each does now, and less than with a compiler or a cache in it.
+LARGEST = 140
+
+
+def test_it_builds(project: Project, built: dict[str, Any], record: Any) -> None:
+    base = project.inspect(matrix.images(project.combination)[0])["Size"]
+    added = (built["Size"] - base) / 1e6
+    assert added < LARGEST
+    record("build s", f"{built['seconds']:.1f}")
+    record("added MB", f"{added:.1f}")
+    record("image MB", f"{built['Size'] / 1e6:.0f}")
+
+
+def test_its_configuration(project: Project, built: dict[str, Any]) -> None:
+    config = built["Config"]
+    user, _, group = config["User"].partition(":")
+    assert user.isdecimal()
+    assert group.isdecimal()
+    assert int(user) > 0
+    assert config["Cmd"][0] == "python", "the command is in exec form, without a shell"
+    assert not config["Entrypoint"]
+    assert config["Healthcheck"]["Test"][0] == "CMD"
+    assert list(config["ExposedPorts"]) == ["8000/tcp"]
+    assert config["Labels"]["org.opencontainers.image.title"] == project.combination.data["project_name"]
+
+
+def test_no_secret_in_its_history(project: Project, built: dict[str, Any]) -> None:
+    history = project.docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", str(built["Id"]))
+    assert "collectstatic" in history or project.combination.answers["multi_stage"]
+    assert CANARY not in history
+    assert "SECRET_KEY=" not in history
+
+
+@pytest.mark.covering
+def test_a_code_edit_keeps_every_layer_but_the_code(project: Project, built: dict[str, Any]) -> None:
+    view = project.path / "config" / "views.py"
+    text = view.read_text(encoding="utf-8")
+    edited = f"{project.slug}:edited"
+    try:
+        view.write_text(text + "\n# edited\n", encoding="utf-8")
+        project.docker("build", "--quiet", "--tag", edited, ".")
+    finally:
+        view.write_text(text, encoding="utf-8")
+    layers = project.inspect(edited)["RootFS"]["Layers"]
+    project.docker("image", "rm", edited)
+    before = built["RootFS"]["Layers"]
+    assert len(layers) == len(before)
+    assert [index for index, layer in enumerate(layers) if layer != before[index]] == [len(layers) - 1]

@@ -1,0 +1,62 @@
+"""Every combination renders to a repository that reads as if written by hand for it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+from typing import NoReturn
+
+import copier
+import pytest
+
+from tests.support import rendered
+from tests.support.project import Project
+from tests.support.rendered import copier_copy, files
+
+RULES = [
+    rendered.nothing_is_left_unrendered,
+    rendered.white_space_is_clean,
+    rendered.no_trace_of_what_was_not_chosen,
+    rendered.every_variable_is_listed,
+    rendered.metadata_is_valid,
+    rendered.a_worker_has_its_logs,
+    rendered.the_dockerfile_takes_nothing_but_its_base_image,
+    rendered.whatever_stops_gets_the_time_it_takes,
+]
+
+
+def test_its_files_are_clean(project: Project) -> None:
+    for rule in RULES:
+        rule(project)
+
+
+def test_it_renders_again_without_trust_and_without_network(
+    project: Project, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise AssertionError("rendering reached for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    copier.run_copy(
+        str(template), tmp_path, data=project.combination.data, vcs_ref="HEAD", defaults=True, unsafe=False, quiet=True
+    )
+    first, second = files(project.path), files(tmp_path)
+    first.pop(".copier-answers.yml")
+    second.pop(".copier-answers.yml")
+    assert second == first
+
+
+def test_the_command_line_needs_no_trust_and_tells_what_comes_next(tmp_path: Path) -> None:
+    folder = tmp_path / "my site"
+    result = copier_copy(folder, "project_name=Ærø")
+    assert result.returncode == 0, result.stderr
+    message = result.stderr.partition("these three commands:")[2]
+    commands = [line.strip() for line in message.splitlines() if line.startswith("    ")]
+    assert commands[0] == f"cd '{folder}'"
+    assert len(commands) == 3
+    assert commands[2] == "docker compose up"
+    git = "git config user.name Test; git config user.email test@example.com; " + commands[1].partition("&& ")[2]
+    subprocess.run(["sh", "-ec", f"{commands[0]}; git init --quiet; {git}; git status --porcelain"], check=True)
+    assert (folder / ".git").is_dir()

@@ -1,0 +1,87 @@
+"""The engine and its base images, there before the first test; nothing is left running after the last."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.engine import Engine, EngineError, ensure_engine, ensure_image, stop_engine
+from tests.plugin.selection import selected
+from tests.support import matrix
+from tests.support.servers import remove_servers, run_name
+from tests.support.swarm import leave_swarm
+
+ENGINE = pytest.StashKey[Engine]()
+IMAGES = pytest.StashKey[list[str]]()
+# Projects beside the matrix, which a run that is interrupted leaves behind.
+BESIDE = (
+    r"slipway-(team|tasks|browser|kubernetes|production|publish|swarm|migrate|backup|unusual|updated|demo-test)"
+    r"(-[a-z0-9]+)*"
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker the name of this run."""
+    node.workerinput["run"] = run_name(node.config)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have an engine and the base images before the first test; exit with a sentence if they cannot be had."""
+    os.environ["COPIER_SETTINGS_PATH"] = os.devnull  # a developer's own settings would change the answers
+    if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        return
+    try:
+        engine = ensure_engine()
+        session.config.stash[ENGINE] = engine
+        leave_swarm(engine)  # one that a killed run left
+        remove_servers(engine)
+        names = dict.fromkeys(name for each in selected(session.config) for name in matrix.images(each))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            images = list(pool.map(lambda name: str(ensure_image(engine, name)), names))
+    except EngineError as error:
+        pytest.exit(str(error), returncode=1)
+    session.config.stash[IMAGES] = images
+
+
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[KeyboardInterrupt]) -> None:
+    """Remember that the tests could not clean up after themselves."""
+    global _interrupted
+    _interrupted = True
+
+
+_interrupted = False
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing running, also when interrupted: neither an engine that was started for this, nor a container."""
+    engine = config.stash.get(ENGINE, None)
+    if not engine:
+        return
+    if not engine.started:
+        if _interrupted:
+            sweep(engine, [each.slug for each in selected(config)], alone=bool(config.getoption("--only")))
+        remove_servers(engine, run_name(config))
+    leave_swarm(engine, run_name(config))
+    if engine.started:
+        stop_engine()
+
+
+def sweep(engine: Engine, slugs: list[str], *, alone: bool) -> None:
+    """Remove the containers, networks and volumes of the projects called `slugs`, and of those beside the matrix.
+
+    With `alone`, only the former: another run may be using the latter.
+    """
+    ours = re.compile(rf"({'|'.join([*slugs, *([] if alone else [BESIDE])])})[-_]")
+    for kind, options in (("container", ["--all"]), ("network", []), ("volume", [])):
+        column = "{{.Names}}" if kind == "container" else "{{.Name}}"
+        listing = ["docker", kind, "ls", *options, "--format", column]
+        found = subprocess.run(listing, env=engine.env, capture_output=True, text=True, check=False).stdout.split()
+        if left := [name for name in found if ours.match(name)]:
+            force = [] if kind == "network" else ["--force"]
+            subprocess.run(["docker", kind, "rm", *force, *left], env=engine.env, capture_output=True, check=False)

@@ -1,0 +1,167 @@
+"""The pages in a real browser: they load, look right, and break none of the rules that they come with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+from pytest_copie.plugin import Copie
+
+from tests.engine import Engine
+from tests.engine.debian import install
+from tests.support import matrix
+from tests.support.matrix import ROOT, Combination
+from tests.support.project import Project, clean_up, make_project
+
+REPORTS = ROOT / "reports"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium: the machine's own, else Debian's."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if not any(map(shutil.which, names)):
+        install("chromium", "fonts-dejavu-core")
+    path = next(filter(None, map(shutil.which, names)))
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"] if os.getuid() == 0 else [], chromium_sandbox=False
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def development(copie_session: Copie, engine: Engine) -> Iterator[Project]:
+    """The default project, in development, with an account for the admin."""
+    project = make_project(copie_session, engine, Combination("slipway-browser", matrix.default_combination().answers))
+    project.compose("up", "--build", "--detach", "--wait")
+    environment = ["DJANGO_SUPERUSER_PASSWORD=correct horse battery", "DJANGO_SUPERUSER_EMAIL=ada@example.com"]
+    project.compose(
+        *("exec", "-T", *(word for each in environment for word in ("--env", each)), "web"),
+        *("python", "manage.py", "createsuperuser", "--no-input", "--username", "ada"),
+    )
+    yield project
+    clean_up(project)
+
+
+@pytest.fixture(params=["development", "production"])
+def site(request: pytest.FixtureRequest, development: Project) -> Iterator[str]:
+    """The site's address: as developed, and as the production image serves it from the same data."""
+    if request.param == "development":
+        yield development.address(development.container("web"))
+        return
+    name = "slipway-browser-production"
+    development.docker("build", "--quiet", "--tag", name, ".")
+    development.docker(
+        *("run", "--detach", "--name", name, "--publish", "127.0.0.1:0:8000", "--volume", "slipway-browser_data:/data"),
+        *("--user", "1000:1000"),  # the user who made the data
+        *("--env", "SECRET_KEY=a-secret-key-of-fifty-characters-for-this-test-012", name),
+    )
+    try:
+        development.wait_healthy(name)
+        yield development.address(name)
+    finally:
+        development.docker("rm", "--force", name)
+        development.docker("image", "rm", name)
+
+
+def test_every_page_loads_without_a_complaint(site: str, browser: Browser, request: pytest.FixtureRequest) -> None:
+    REPORTS.mkdir(exist_ok=True)
+    for _ in range(5):
+        complaints = visit(site, browser, request.node.callspec.params["site"])
+        # Another test made or removed a network meanwhile, and Chromium drops what it is loading.
+        if not any("ERR_NETWORK_CHANGED" in each for each in complaints):
+            break
+    assert not complaints, "\n".join(complaints)
+
+
+def visit(site: str, browser: Browser, kind: str) -> list[str]:
+    """Open every page as a member of staff does, and return what the browser complains of."""
+    complaints: list[str] = []
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    try:
+        walk(page, site, kind, complaints)
+    except Error as error:  # Playwright's own: a page did not load, or lacks what is looked for
+        if not any("ERR_NETWORK_CHANGED" in each for each in [str(error), *complaints]):
+            raise
+        complaints.append(str(error))
+    finally:
+        page.close()
+    return complaints
+
+
+def walk(page: Page, site: str, kind: str, complaints: list[str]) -> None:
+    """Open the pages one by one, and add to the `complaints`."""
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(f"{message.location.get('url')}: {message.text}")
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda request: complaints.append(f"{request.url} failed"))
+    page.on(
+        "request", lambda request: None if request.url.startswith((site, "data:")) else complaints.append(request.url)
+    )
+
+    page.goto(f"{site}/")
+    assert page.locator("h1").inner_text() == "slipway-browser's Café & Co"
+    assert page.locator("img").evaluate("image => image.naturalWidth") > 0
+    assert page.locator("body").evaluate("body => getComputedStyle(body).margin") == "0px", "the style sheet applies"
+    page.screenshot(path=REPORTS / f"home-{kind}.png")
+    if kind == "development":
+        assert page.locator("dd").all_inner_texts()[0].startswith("6.")
+        page.emulate_media(color_scheme="dark")
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.screenshot(path=REPORTS / "home-phone-dark.png")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out on a phone"
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 1200, "height": 900})
+
+    page.goto(f"{site}/admin/")
+    page.fill("[name=username]", "ada")
+    page.fill("[name=password]", "correct horse battery")
+    page.click("[type=submit]")
+    assert "Site administration" in page.inner_text("main")
+    page.click("text=Users")
+    assert "1 user" in page.inner_text("main")
+    page.goto(f"{site}/admin/accounts/user/1/change/")
+    page.screenshot(path=REPORTS / f"admin-{kind}.png")
+
+    page.goto(f"{site}/api/docs/")
+    page.click("text=/api/v1/users/me/ >> nth=0")
+    page.click("button:has-text('Try it out')")
+    page.click("button:has-text('Execute')")
+    page.wait_for_selector("text=ada@example.com")
+    page.screenshot(path=REPORTS / f"api-{kind}.png")
+
+
+def test_the_demo_answers_and_stops(tmp_path: Path, engine: Engine, browser: Browser) -> None:
+    project = Project(ROOT, matrix.default_combination(), engine)
+    folder = tmp_path / "demo"
+    port = 18473
+    program = ["python", "-m", "tools.demo"]
+    project.environment = {
+        "PORT": str(port),
+        "COMPOSE_PROJECT_NAME": "slipway-demo-test",
+        "PATH": f"{Path(sys.executable).parent}:{engine.env['PATH']}",
+    }
+    printed = project.run(*program, "start", str(folder))
+    url = printed.split("up at ")[1].split(". ")[0]
+    try:
+        page = browser.new_page()
+        page.goto(url)
+        assert page.locator("h1").inner_text() == "My Site"
+        taken = project.run(*program, "start", str(folder), fails=True)
+        assert (
+            taken.strip()
+            == f"Port {port} is in use. Free it (an earlier demo: make demo-stop), or make demo PORT={port + 1}"
+        )
+    finally:
+        project.run(*program, "stop", str(folder))

@@ -1,0 +1,468 @@
+"""A team's day: the README's words, followed in two projects that differ in every answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import threading
+import time
+import urllib.request
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pexpect
+import pytest
+from pip._internal.models.index import PyPI
+from pytest_copie.plugin import Copie
+
+from tests.engine import Engine
+from tests.support import matrix
+from tests.support.matrix import Combination
+from tests.support.project import Answer, CommandError, Project, clean_up, get, make_project, until
+from tests.support.rendered import tool
+
+pytestmark = pytest.mark.rotates(
+    seconds=120,
+    touched_by=[
+        "template/Makefile.jinja",
+        "template/README.md.jinja",
+        "template/compose.yaml.jinja",
+    ],
+)
+
+MODEL = '''"""Posts."""
+
+from django.db import models
+
+
+class Post(models.Model):
+    """A post."""
+
+    title = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return self.title
+'''
+CANARY = "canary-5d1e8c"
+KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
+
+
+def opposite() -> Combination:
+    """Return the first combination that differs from the default one in every answer."""
+    default = matrix.default_combination().answers
+    return next(each for each in matrix.combinations() if all(each.answers[name] != default[name] for name in default))
+
+
+@pytest.fixture(scope="module", params=["default", "opposite"])
+def team(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
+    """A project that is up, and that its team goes on to change."""
+    combination = matrix.default_combination() if request.param == "default" else opposite()
+    project = make_project(copie_session, engine, Combination(f"slipway-team-{request.param}", combination.answers))
+    project.compose("up", "--build", "--detach", "--wait")
+    yield project
+    clean_up(project)
+
+
+def eventually(answer: Callable[[], Answer], wanted: Callable[[Answer], bool], seconds: float = 20) -> Answer:
+    """Ask again until the answer is as wanted; AssertionError with the last one if it never is."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            last: Answer | OSError = answer()
+            if isinstance(last, Answer) and wanted(last):
+                return last
+        except OSError as error:
+            last = error
+        assert time.monotonic() < deadline, last
+        time.sleep(0.1)
+
+
+def test_an_edit_is_served_at_once(team: Project) -> None:
+    site = team.address(team.container("web"))
+    team.edit("templates/home.html", "The site is up and running.", "Edited template.")
+    eventually(lambda: get(f"{site}/"), lambda answer: "Edited template." in answer.text, 3)
+    team.edit("config/settings.py", 'SITE_NAME = "', 'SITE_NAME = "Edited ')
+    eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Edited " in answer.text)
+
+
+def test_a_workers_edit_is_taken_up(team: Project) -> None:
+    if not team.combination.answers["use_celery"]:
+        assert "worker" not in team.compose("config", "--services").split()
+        return
+    site = team.address(team.container("web"))
+    ada = team.sign_in("eve")
+    team.edit("accounts/tasks.py", "    return {field", '    return {"edited": "yes"} | {field')
+
+    def export() -> Answer:
+        sent = json.loads(get(f"{site}/exports/", ada, method="POST").text)
+        return eventually(lambda: get(f"{site}/exports/{sent['id']}/", ada), lambda answer: "SUCCESS" in answer.text)
+
+    eventually(export, lambda answer: "edited" in answer.text)
+    team.edit("accounts/tasks.py", '{"edited": "yes"} | ', "")
+
+
+def test_only_this_machine_can_reach_it(team: Project) -> None:
+    for container in team.compose("ps", "--quiet").split():
+        for bindings in team.inspect(container)["NetworkSettings"]["Ports"].values():
+            assert all(each["HostIp"] == "127.0.0.1" for each in bindings or [])
+
+
+def test_a_new_app(team: Project) -> None:
+    team.run("docker", "compose", "run", "--rm", "web", "python", "manage.py", "startapp", "blog")
+    owner = int(team.environment["HOST_UID"])
+    assert {path.stat().st_uid for path in (team.path / "blog").rglob("*")} == {owner}
+    team.edit("config/settings.py", "INSTALLED_APPS = [\n", 'INSTALLED_APPS = [\n    "blog",\n')
+    (team.path / "blog" / "models.py").write_text(MODEL, encoding="utf-8")
+    forgotten = team.run("make", "test", fails=True)
+    assert "add these lines to .dockerignore" in forgotten
+    assert "!blog" in forgotten
+    team.edit(".dockerignore", "!accounts\n", "!accounts\n!blog\n")
+    team.run("make", "makemigrations")
+    migration = team.path / "blog" / "migrations" / "0001_initial.py"
+    assert migration.stat().st_uid == owner
+    team.run("make", "migrate")
+    team.run("make", "test")
+    team.run("make", "format")
+    team.run("make", "lint")
+    team.run("make", "build")
+    assert "blog" in team.docker("run", "--rm", team.slug, "ls", "/app")
+
+
+def test_an_account_is_made_at_the_prompt(team: Project) -> None:
+    child = pexpect.spawn(
+        "make", ["createsuperuser"], cwd=str(team.path), env=team.engine.env | team.environment, timeout=60
+    )
+    child.expect("Username")
+    child.sendline("ada")
+    child.expect("Email")
+    child.sendline("ada@example.com")
+    for prompt in ("Password", "Password"):
+        child.expect(prompt)
+        child.sendline("correct horse battery")
+    child.expect("Superuser created successfully")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_a_debugger_can_attach(team: Project) -> None:
+    site = team.address(team.container("web"))
+    views = team.path / "config" / "views.py"
+    before = views.read_text(encoding="utf-8")
+    try:
+        # The name on the page tells when the server has reloaded: it would drop who is attached already.
+        team.edit("config/views.py", '"site_name": settings.SITE_NAME', '"site_name": "Reloaded"')
+        team.edit("config/views.py", '    """Send browsers', '    breakpoint()\n    """Send browsers')
+        eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Reloaded</h1>" in answer.text, 60)
+        answers: list[Answer] = []
+        asker = threading.Thread(target=lambda: answers.append(get(f"{site}/favicon.ico", timeout=90)), daemon=True)
+        child = pexpect.spawn(
+            "docker", ["compose", "attach", "web"], cwd=team.path, env=team.engine.env | team.environment, timeout=60
+        )
+        time.sleep(3)  # it says nothing when it is attached
+        asker.start()
+        child.expect(r"\(Pdb\)")
+        child.sendline("p request.path")
+        child.expect("'/favicon.ico'")
+        child.sendline("continue")
+        asker.join(20)
+        child.sendcontrol("p")
+        child.sendcontrol("q")
+        child.close(force=True)
+    finally:
+        views.write_text(before, encoding="utf-8")
+    assert [answer.status for answer in answers] == [302]
+    eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Reloaded</h1>" not in answer.text, 60)
+
+
+# Each looks before it writes, which SQLite's own way of locking would not forgive.
+WRITERS = """
+import threading
+from accounts.models import User
+from django.db import connection, transaction
+
+def write(writer):
+    for number in range(50):
+        with transaction.atomic():
+            User.objects.count()
+            User.objects.create(username=f"writer-{writer}-{number}")
+    connection.close()
+
+threads = [threading.Thread(target=write, args=[writer]) for writer in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(User.objects.filter(username__startswith="writer-").delete()[0])
+"""
+
+
+def test_four_writers_wait_for_their_turn(team: Project) -> None:
+    said = team.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", WRITERS)
+    assert said.strip() == "200"
+    if team.database == "sqlite":
+        code = "from django.db import connection; print(*connection.cursor().execute('PRAGMA journal_mode').fetchone())"
+        assert team.compose("exec", "-T", "web", "python", "manage.py", "shell", "-v", "0", "-c", code).strip() == "wal"
+
+
+def test_a_folder_named_venv_changes_nothing(team: Project) -> None:
+    bogus = team.path / ".venv" / "bin"
+    bogus.mkdir(parents=True)
+    (bogus / "python").write_text("#!/bin/sh\nexit 99\n", encoding="utf-8")
+    (bogus / "python").chmod(0o755)
+    assert "passed" in team.run("make", "test")
+
+
+def test_a_new_dependency(team: Project) -> None:
+    for lock in ("requirements.txt", "requirements-dev.txt"):
+        assert "humanize" not in (team.path / lock).read_text(encoding="utf-8")
+    team.edit("pyproject.toml", "dependencies = [\n", 'dependencies = [\n  "humanize>=4",\n')
+    with pytest.raises(CommandError, match=r"requirements.txt does not fit pyproject.toml: run `make lock`"):
+        team.run("make", "build")
+    team.run("make", "lock")
+    for lock in ("requirements.txt", "requirements-dev.txt"):
+        assert "humanize==" in (team.path / lock).read_text(encoding="utf-8")
+        assert (team.path / lock).stat().st_uid == int(team.environment["HOST_UID"])
+    assert "humanize" not in (team.path / "requirements-build.txt").read_text(encoding="utf-8")
+    team.run("make", "build")
+    team.docker("run", "--rm", team.slug, "python", "-c", "import humanize")
+    team.edit("requirements.txt", "humanize==", "humanize==999.")
+    with pytest.raises(CommandError, match=r"requirements.txt cannot be installed; .+, run `make lock`"):
+        team.run("make", "build")
+    team.edit("requirements.txt", "humanize==999.", "humanize==")
+
+
+def test_every_commit_is_checked(team: Project) -> None:
+    team.run(tool("pre-commit"), "run", "--all-files")
+    path = team.path / "config" / "untidy.py"
+    path.write_text("import os\nx = {  'a':1 }\n", encoding="utf-8")
+    (team.path / "notes.txt").write_text("<<<<<<< ours\n", encoding="utf-8")
+    team.run("git", "add", "config/untidy.py", "notes.txt")
+    complaint = team.run(tool("pre-commit"), "run", fails=True)
+    assert re.search(r"ruff check\.+Failed", complaint)
+    assert re.search(r"no conflict markers\.+Failed", complaint)
+    team.run("git", "rm", "--quiet", "--force", "config/untidy.py", "notes.txt")
+
+
+def test_the_other_targets(team: Project) -> None:
+    assert "web" in team.run("docker", "compose", "logs", "--tail", "5")
+    shell = pexpect.spawn("make", ["shell"], cwd=str(team.path), env=team.engine.env | team.environment, timeout=60)
+    shell.expect(">>>")
+    shell.sendline("print(User.objects.filter(username='ada').count() + 41)")
+    shell.expect("42")
+    shell.expect(">>>")  # an end of input that comes before the prompt is lost
+    shell.sendeof()
+    shell.expect(pexpect.EOF)
+    team.run("make", "down")
+    assert team.compose("ps", "--quiet") == ""
+    team.compose("up", "--detach", "--wait")
+    data = team.compose(
+        "exec", "-T", "web", "python", "manage.py", "shell", "-c", "print(User.objects.filter(username='ada').count())"
+    )
+    assert data.strip().endswith("1"), "the data outlives `make down`"
+
+
+def blocks(readme: Path) -> list[str]:
+    """Return the shell commands that a README shows, a block each."""
+    return re.findall(r"```sh\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def started(team: Project, container: str) -> bool:
+    """Tell whether a worker or beat says that it is at work."""
+    return bool(re.search(r" ready\.|beat: Starting", team.run("sh", "-c", f"docker logs {container} 2>&1")))
+
+
+def urls(team: Project) -> dict[str, str]:
+    """Return the servers' addresses that development uses: variable -> URL."""
+    return dict(re.findall(r"(\w+_URL): (\S+)", team.compose("config")))
+
+
+def test_the_readme_takes_it_to_production(team: Project) -> None:
+    """The production block, word for word, but for names and ports that this machine may use already."""
+    start, make, deploy, production, backup, update = blocks(team.path / "README.md")
+    assert deploy.splitlines()[-1] == "make deploy"  # test_production does it
+    assert "make restore" in backup  # test_backup
+    assert "copier update --defaults" in update  # test_update
+    assert start == "docker compose up\n"
+    assert "make test" in make
+    names: list[str] = []
+    script = production.replace("--publish 127.0.0.1:8000:8000", "--publish 127.0.0.1:0:8000")
+    for name, url in urls(team).items():
+        script = re.sub(rf"{name}=\S+", f"{name}={url}", script)
+    for line in script.splitlines():
+        if "docker run" in line and "manage.py" not in line:
+            names.append(f"{team.slug}-readme-{len(names)}")
+            detached = f"docker run --detach --name {names[-1]} --network {team.slug}_default"
+            script = script.replace(line, line.replace("docker run", detached, 1).replace(" --rm", ""))
+        elif "docker run" in line:
+            script = script.replace(line, line.replace("docker run", f"docker run --network {team.slug}_default"))
+    try:
+        team.run("sh", "-ec", script)
+        for name in names:
+            if "celery" in " ".join(team.inspect(name)["Config"]["Cmd"]):
+                until(partial(started, team, name), 30)
+                team.docker("stop", name)
+                assert team.inspect(name)["State"]["ExitCode"] == 0
+            else:
+                team.wait_healthy(name)
+                site = team.address(name)
+                assert get(f"{site}/").status == 200
+                assert get(f"{site}/readyz").status == 200
+    finally:
+        for name in names:
+            team.docker("rm", "--force", "--volumes", name)
+        team.run("sh", "-c", f"rm production.env; docker volume rm --force {team.slug} {team.slug}-beat")
+
+
+@pytest.fixture
+def image(team: Project) -> str:
+    """The production image."""
+    team.docker("build", "--quiet", "--tag", team.slug, ".")
+    return team.slug
+
+
+def test_a_missing_secret_stops_the_boot_with_one_line(team: Project, image: str) -> None:
+    said = team.docker("run", "--rm", image, fails=True)
+    assert said.startswith("Configuration error: SECRET_KEY is missing.")
+    assert len(said.splitlines()) == 1
+    if team.database == "sqlite":
+        variables = ["--env", f"SECRET_KEY={KEY}", "--env", "DATABASE_URL=sqlite:////nowhere/db"]
+        said = team.docker("run", "--rm", *variables, image, fails=True)
+        assert said.startswith("Configuration error: the database cannot be used ([Errno 2] No such file")
+        assert len(said.splitlines()) == 1
+    else:
+        said = team.docker("run", "--rm", "--env", f"SECRET_KEY={KEY}", image, fails=True)
+        assert said.startswith("Configuration error: DATABASE_URL is missing.")
+        assert len(said.splitlines()) == 1
+
+
+def test_a_stop_while_it_starts_ends_it(team: Project, image: str) -> None:
+    """The first process of a container gets no signal that it has no handler for: it would wait to be killed."""
+    variables = {**urls(team), "SECRET_KEY": KEY}
+    options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    for seconds in (0.2, 0.5, 0.9, 1.3):
+        container = f"{team.slug}-starts"
+        team.docker("run", "--detach", "--name", container, *options, "--network", f"{team.slug}_default", image)
+        try:
+            time.sleep(seconds)
+            start = time.monotonic()
+            team.docker("stop", "--time", "20", container)
+            assert time.monotonic() - start < 10, f"stopped after {seconds} s, it was killed"
+            assert team.inspect(container)["State"]["ExitCode"] == 0
+        finally:
+            team.docker("rm", "--force", "--volumes", container)
+
+
+def test_a_database_that_is_not_ready_is_said(team: Project, image: str) -> None:
+    """Away, missing, or empty: the server is up, /readyz is 503, no page is a 500, and one line of the log says why."""
+    if team.database == "sqlite":
+        cases = {"sqlite:////tmp/empty.db": "migrations are missing", "sqlite:////nowhere/db": "unable to open"}
+        command = ["granian", "config.wsgi:application"]
+    else:
+        url = urls(team)["DATABASE_URL"]
+        server = url.rpartition("/")[0]
+        away = url.replace("@database:", "@localhost:")
+        team.compose("exec", "-T", "database", "createdb", "--username", "app", "empty")
+        cases = {f"{server}/empty": "migrations are missing", f"{server}/nowhere": "does not exist", away: "refused"}
+        command = []
+    for url_, reason in cases.items():
+        container = f"{team.slug}-not-ready"
+        environment = {**urls(team), "SECRET_KEY": KEY, "DATABASE_URL": url_}
+        variables = [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
+        network = ["--network", f"{team.slug}_default", "--publish", "127.0.0.1:0:8000"]
+        team.docker("run", "--detach", "--name", container, *variables, *network, image, *command)
+        try:
+            team.wait_healthy(container)
+            site = team.address(container)
+            assert get(f"{site}/livez").status == 200
+            assert get(f"{site}/readyz").status == 503
+            assert get(f"{site}/").status == 200
+            lines = [line for line in team.docker("logs", container).splitlines() if '"level": "ERROR"' in line]
+            # The image's own command says it once at the start, and then each probe does.
+            assert len(lines) == (1 if command else 2), lines
+            assert all(reason in line for line in lines), lines
+            assert "Traceback" not in team.docker("logs", container)
+        finally:
+            team.docker("rm", "--force", container)
+
+
+def build_with_index(team: Project, url: str, *options: str) -> str:
+    """Build the production image anew with a package index that a secret names, and return what the build printed."""
+    team.environment["INDEX_URL"] = url
+    secret = ["--secret", "id=index-url,env=INDEX_URL"]
+    return team.docker("build", "--progress", "plain", "--no-cache", *secret, *options, "--tag", team.slug, ".")
+
+
+# A base image as a company makes it: the system trusts its authority, and no variable says so.
+COMPANY_IMAGE = """
+FROM {image} AS base
+COPY company.crt /usr/local/share/ca-certificates/
+RUN update-ca-certificates
+FROM scratch
+COPY --from=base / /
+ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
+"""
+CERTIFICATES = """
+openssl req -x509 -newkey rsa:2048 -nodes -keyout company.pem -out company.crt -days 2 -subj /CN=company
+openssl req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=localhost
+printf 'subjectAltName=DNS:localhost' > names
+openssl x509 -req -in request.pem -CA company.crt -CAkey company.pem -CAcreateserial -extfile names -out cert.pem
+"""
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """A package index that takes a login, and passes on what the real one says."""
+
+    asked: ClassVar[set[tuple[str, bool]]] = set()
+
+    def do_GET(self) -> None:
+        """Answer with the page of a package."""
+        login = b64encode(f"user:{CANARY}".encode()).decode()
+        self.asked.add(
+            (self.headers["User-Agent"].partition("/")[0], self.headers["Authorization"] == f"Basic {login}")
+        )
+        url = f"{PyPI.simple_url}/{self.path.strip('/').rpartition('/')[2]}/"
+        request = urllib.request.Request(url, headers={"Accept": self.headers["Accept"]})
+        with urllib.request.urlopen(request) as answer:
+            body, kind = answer.read(), answer.headers["Content-Type"]
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_an_index_of_ones_own_is_asked_and_its_authority_trusted(team: Project, tmp_path: Path) -> None:
+    team.run("sh", "-ec", f"cd {tmp_path}; {CERTIFICATES}")
+    image = matrix.images(team.combination)[0]
+    (tmp_path / "Dockerfile").write_text(COMPANY_IMAGE.format(image=image), encoding="utf-8")
+    company = f"{team.slug}-company"
+    team.docker("build", "--quiet", "--tag", company, str(tmp_path))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    Mirror.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            url = f"https://user:{CANARY}@localhost:{server.server_port}/simple"
+            said = build_with_index(team, url, "--network", "host", "--build-arg", f"PYTHON_IMAGE={company}")
+        finally:
+            server.shutdown()
+            team.docker("image", "rm", "--force", company)
+    assert Mirror.asked == {("pip", True), ("uv", True)}
+    assert CANARY not in said
+
+
+def test_its_password_is_in_no_layer(team: Project) -> None:
+    said = build_with_index(team, PyPI.simple_url.replace("://", f"://user:{CANARY}@"))
+    assert CANARY not in said
+    assert CANARY not in team.docker("history", "--no-trunc", team.slug)
+    count = "docker save {} | grep --text --count --fixed-strings '{}' || true"
+    assert int(team.run("sh", "-c", count.format(team.slug, "then become the server"))) > 0, "layers are read"
+    assert int(team.run("sh", "-c", count.format(team.slug, CANARY))) == 0

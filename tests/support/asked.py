@@ -1,0 +1,45 @@
+"""What every site answers, in development and in production."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable
+
+from tests.support.project import SIGN_IN, Answer, Project, credentials, get, until
+
+
+def home_page(project: Project, home: Answer) -> None:
+    """The welcome page shows the site's name, as its owner wrote it."""
+    assert home.status == 200
+    assert html.escape(project.combination.data["project_name"]) in home.text
+
+
+def api(project: Project, address: str) -> None:
+    """The API wants a login, tells its schema, and serves its pages' assets itself; without one there is no API."""
+    drf = project.combination.answers["use_drf"]
+    assert get(f"{address}/api/v1/users/").status == (401 if drf else 404)
+    assert get(f"{address}/api/schema/").status == (200 if drf else 404)
+    docs = get(f"{address}/api/docs/")
+    assert docs.status == (200 if drf else 404)
+    if drf:
+        assets = re.findall(r'(?:src|href)="([^"]+)"', docs.text)
+        assert len([asset for asset in assets if asset.startswith("/static/")]) >= 3
+        assert all(asset.startswith("/") for asset in assets), "every asset is served by the site itself"
+        assert all(get(address + asset).status == 200 for asset in assets)
+
+
+def task(project: Project, address: str, shell: Callable[[str], str]) -> None:
+    """A task that is sent over HTTP is done by the worker; `shell` runs Python with Django loaded."""
+    celery, drf = project.combination.answers["use_celery"], project.combination.answers["use_drf"]
+    exports = f"{address}/api/v1/exports/" if drf else f"{address}/exports/"
+    if not celery:
+        assert get(exports).status == 404
+        return
+    ada = credentials(project, shell(SIGN_IN[drf] % "ada"))
+    sent = get(exports, ada, method="POST")
+    assert sent.status == 202
+    url = f"{exports}{json.loads(sent.text)['id']}/"
+    until(lambda: json.loads(get(url, ada).text)["state"] == "SUCCESS", 30, every=0.1)
+    assert json.loads(get(url, ada).text)["data"]["username"] == "ada"

@@ -1,0 +1,55 @@
+"""Images of the combinations: built in a folder full of what must not get into them, and looked into."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tests.support.project import Project
+
+CANARY = "canary-7f3a9c"
+# Files that lie about in a working folder, and must not get into an image.
+PLANTED = (
+    ".env",
+    "production.env",
+    "db.sqlite3",
+    ".venv/canary.py",
+    "config/.env",
+    "backup.sql",
+)
+# Runs inside the image, as its user, and tells about it.
+LOOK = r"""
+import importlib.util, json, os, shutil, subprocess
+def lines(*command):
+    return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+print(json.dumps({
+    "uid": os.getuid(),
+    "tools": [tool for tool in ("gcc", "cc", "make", "git", "uv") if shutil.which(tool)],
+    "modules": [module for module in ("pytest", "mypy", "ruff", "uv") if importlib.util.find_spec(module)],
+    "writable": lines("find", "/app", "/opt", "/srv", "/usr", "-writable", "-not", "-type", "l"),
+    "unreadable": lines("find", "/app", "-not", "-readable"),
+    "app": sorted(os.listdir("/app")),
+    "canary": lines("grep", "-rlsF", "CANARY", "/app", "/opt", "/srv", "/etc", "/home", "/tmp"),
+    "server": "granian" in open("/proc/1/maps").read(),
+}))
+""".replace("CANARY", CANARY)
+
+
+def build(project: Project) -> dict[str, Any]:
+    """Build a project's production image, with files in its folder that must not get in.
+
+    Return what `docker inspect` says of it, and how many "seconds" it took; CommandError if it does not build.
+    """
+    planted = [project.path / name for name in PLANTED]
+    if project.database == "sqlite":
+        planted.append(project.path / "accounts" / "db.sqlite3")
+    for path in planted:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"SECRET_KEY={CANARY}\n", encoding="utf-8")
+    start = time.monotonic()
+    try:
+        project.docker("build", "--quiet", "--tag", project.slug, ".")
+    finally:
+        for path in planted:
+            path.unlink()
+    return {"seconds": time.monotonic() - start, **project.inspect(project.slug)}

@@ -1,0 +1,137 @@
+"""The matrix of combinations, read from copier.yml: a choice that is added there cannot go untested."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Template
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+# Questions that add files without changing what the image is: they are tested beside the matrix.
+BESIDE = {"deploy"}
+# How an answer reads in a combination's name, where its own value does not.
+SPELLINGS = {"python_version": "py{}".format, "multi_stage": {True: "multi", False: "single"}.__getitem__}
+
+
+@functools.cache
+def questions() -> dict[str, dict[str, Any]]:
+    """Return copier.yml's questions that are asked, in order: name -> definition."""
+    document = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    return {
+        name: definition
+        for name, definition in document.items()
+        if not name.startswith("_") and definition.get("when") is not False
+    }
+
+
+def choices(name: str) -> list[Any]:
+    """Return every answer that the question `name` allows, in copier.yml's order; [] for free text."""
+    definition = questions()[name]
+    if definition["type"] == "bool":
+        return [True, False]
+    offered = definition.get("choices", [])
+    return list(offered.values()) if isinstance(offered, Mapping) else list(offered)
+
+
+def axes() -> dict[str, list[Any]]:
+    """Return the questions that span the matrix, each with its choices."""
+    return {name: choices(name) for name in questions() if name not in BESIDE and choices(name)}
+
+
+def spell(name: str, answer: Any) -> str:
+    """Return how `answer` to the question `name` reads in a combination's name; "" for a no that is the default."""
+    if name in SPELLINGS:
+        return SPELLINGS[name](answer)
+    if isinstance(answer, bool):
+        if not answer and not questions()[name]["default"]:
+            return ""
+        return ("" if answer else "no-") + name.removeprefix("use_")
+    return str(answer)
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One point of the matrix."""
+
+    name: str
+    answers: Mapping[str, Any]
+
+    @property
+    def slug(self) -> str:
+        """A project slug of its own: image and container names then never clash."""
+        return self.name.replace(".", "-")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """All the answers to give to Copier for this combination. The name takes care with HTML and Unicode to show."""
+        beside = {name: questions()[name]["default"] for name in BESIDE}
+        return {"project_name": f"{self.name}'s Café & Co", "project_slug": self.slug, **beside, **self.answers}
+
+
+def combinations() -> Iterator[Combination]:
+    """Yield every combination, in copier.yml's order."""
+    spans = axes()
+    for values in itertools.product(*spans.values()):
+        answers = dict(zip(spans, values, strict=True))
+        yield Combination("-".join(filter(None, (spell(name, answer) for name, answer in answers.items()))), answers)
+
+
+@functools.cache
+def covering(strength: int = 3) -> tuple[Combination, ...]:
+    """Return few combinations in which every choice of answers to any `strength` questions occurs together.
+
+    Greedy: each is the first of those that bring the most that is new. Four questions of 2 to 4 choices and one more
+    come to about 26 of 96; the least possible is the product of the `strength` longest lists of choices.
+    """
+    missing = {group for each in combinations() for group in groups(each, strength)}
+    chosen: list[Combination] = []
+    while missing:
+        chosen.append(max(combinations(), key=lambda each: len(missing & groups(each, strength))))
+        missing -= groups(chosen[-1], strength)
+    return tuple(chosen)
+
+
+def groups(combination: Combination, strength: int) -> set[tuple[tuple[str, Any], ...]]:
+    """Return every choice of `strength` answers of a combination, each with its question."""
+    return set(itertools.combinations(combination.answers.items(), strength))
+
+
+def combination(name: str) -> Combination:
+    """Return the combination called `name`; LookupError, naming the choices, if there is none."""
+    found = {each.name: each for each in combinations()}
+    try:
+        return found[name]
+    except KeyError:
+        raise LookupError(f"No combination is called {name!r}. There are: {', '.join(found)}.") from None
+
+
+def default_combination() -> Combination:
+    """Return the combination that somebody gets who accepts every default."""
+    defaults = {name: questions()[name]["default"] for name in axes()}
+    return next(each for each in combinations() if each.answers == defaults)
+
+
+def pick(**answers: Any) -> Combination:
+    """Return the first combination with these answers, and with the defaults to all other questions."""
+    wanted = {**default_combination().answers, **answers}
+    return next(each for each in combinations() if each.answers == wanted)
+
+
+def images(combination: Combination) -> list[str]:
+    """Return the images that a combination starts from: Python's, then its database server's and its queue's if any."""
+    document = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    templates = [
+        re.search(r"^ARG PYTHON_IMAGE=(.+)$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
+        for dockerfile in (ROOT / "template").glob("*Dockerfile*")
+    ]
+    servers = [document[name]["default"] for name in document if name.endswith("_image")]
+    found = [templates[0].group(1) if templates[0] else "", *servers]
+    return [name for text in found if (name := Template(text).render(**combination.answers))]

@@ -1,0 +1,32 @@
+"""The checks that a project brings: its tests and its linters, in the image that development uses."""
+
+from __future__ import annotations
+
+import re
+
+from tests.engine.debian import cache_root
+from tests.support.project import Project
+
+TESTS = "pytest -q -p no:cacheprovider"
+# What mypy knows of the packages serves later combinations and later runs as well; one at a time writes it down.
+MYPY = "flock /tmp/mypy/lock mypy --cache-dir=/tmp/mypy ."
+RUFF = "ruff check --no-cache; ruff format --no-cache --check"
+
+
+def mypy_volume(project: Project) -> list[str]:
+    """Return the options of `docker run` that give a container mypy's knowledge, of one Python and its packages."""
+    answers = project.combination.answers
+    name = "-".join(str(answers[question]) for question in ("python_version", "use_drf", "use_celery"))
+    known = cache_root() / "mypy" / name
+    known.mkdir(parents=True, exist_ok=True)
+    known.chmod(0o777)  # for the container's user
+    return ["--volume", f"{known}:/tmp/mypy"]
+
+
+def passed(said: str) -> int:
+    """Return how many tests passed, from what pytest said; AssertionError if they are few, or one was skipped."""
+    found = re.search(r"(\d+) passed", said)
+    assert found, said
+    assert int(found[1]) >= 30
+    assert "skipped" not in said
+    return int(found[1])

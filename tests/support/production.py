@@ -1,0 +1,175 @@
+"""A project that is deployed on this machine, asked through its front door, and put under load."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.support.project import Project, add_app
+
+# An app of the project's own: numbered writes, and a page that takes its time.
+APP = {
+    "__init__.py": "",
+    "migrations/__init__.py": "",
+    "models.py": """
+from django.db import models
+
+
+class Entry(models.Model):
+    number = models.IntegerField(unique=True)
+    text = models.TextField()
+""",
+    "views.py": """
+import time
+from secrets import token_hex
+
+from django.http import HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from ledger.models import Entry
+
+
+def read(request):
+    return HttpResponse(str(Entry.objects.count()))
+
+
+@csrf_exempt
+def write(request, number):
+    Entry.objects.create(number=number, text=token_hex(int(request.GET["size"]) // 2))
+    return HttpResponse(status=201)
+
+
+def slow(request):
+    time.sleep(3)
+    return HttpResponse("slow and sure")
+""",
+}
+URLS = """
+from ledger import views
+
+urlpatterns += [
+    path("ledger/", views.read),
+    path("ledger/<int:number>/", views.write),
+    path("slow/", views.slow),
+]
+"""
+
+
+@dataclass
+class Production:
+    """A project that is deployed on this machine."""
+
+    project: Project
+    http_port: int
+    https_port: int
+    files: list[str] = field(default_factory=lambda: ["compose.production.yaml"])
+
+    def compose(self, *arguments: str, fails: bool = False) -> str:
+        """Run `docker compose` on the production stack."""
+        files = [option for name in self.files for option in ("--file", name)]
+        return self.project.compose("--env-file", "production.env", *files, *arguments, fails=fails)
+
+    def make(self, target: str, *arguments: str, fails: bool = False) -> str:
+        """Run `make`, and return what it printed."""
+        return self.project.run("make", "--silent", target, *arguments, fails=fails)
+
+    def ask(
+        self,
+        path: str,
+        method: str = "GET",
+        headers: dict[str, str] | None = None,
+        timeout: float = 30,
+        body: Iterator[bytes] | None = None,
+    ) -> tuple[int, dict[str, list[str]], bytes]:
+        """Ask the site through its front door; OSError or HTTPException if there is no answer."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its authority is its own
+        connection = http.client.HTTPSConnection("localhost", self.https_port, timeout=timeout, context=context)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            found: dict[str, list[str]] = {}
+            for name, value in answer.getheaders():
+                found.setdefault(name.lower(), []).append(value)
+            return answer.status, found, answer.read()
+        finally:
+            connection.close()
+
+    def status(self, path: str, **options: object) -> int:
+        """Return the status of an answer, 0 if there is none."""
+        try:
+            return self.ask(path, **options)[0]  # type: ignore[arg-type]
+        except (OSError, http.client.HTTPException):
+            return 0
+
+    def secrets(self) -> set[str]:
+        """Return the names of the secrets that were made."""
+        return {file.name for file in (self.project.path / "secrets").iterdir()}
+
+    @contextmanager
+    def production_env(self, line: str) -> Iterator[None]:
+        """Have one more line in production.env for a while."""
+        file = self.project.path / "production.env"
+        before = file.read_text(encoding="utf-8")
+        file.write_text(f"{before}{line}\n", encoding="utf-8")
+        yield
+        file.write_text(before, encoding="utf-8")
+
+    def numbers(self) -> set[int]:
+        """Return the numbers that are in the database."""
+        rows = "Entry.objects.values_list('number', flat=True)"
+        code = f"import json; from ledger.models import Entry; print(json.dumps(list({rows})))"
+        return set(
+            json.loads(self.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", code))
+        )
+
+
+@dataclass
+class Load:
+    """Four clients that write numbers, one after the other, and note what they were told."""
+
+    site: Production
+    first: int
+    size: int = 10
+    acknowledged: set[int] = field(default_factory=set)
+    answers: list[tuple[int, float]] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Load:
+        self._threads = [threading.Thread(target=self._write, args=[client]) for client in range(4)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self, client: int) -> None:
+        number = self.first + client
+        while not self._stop.wait(0.02):
+            start = time.monotonic()
+            status = self.site.status(f"/ledger/{number}/?size={self.size}", method="POST")
+            self.answers.append((status, time.monotonic() - start))
+            if status == 201:
+                self.acknowledged.add(number)
+            else:
+                time.sleep(0.05)
+            number += 4
+
+
+def add_ledger(project: Project) -> None:
+    """Give a project an app that keeps numbered entries, with its migration and its pages, and commit that."""
+    add_app(project, APP)
+    urls = project.path / "config" / "urls.py"
+    urls.write_text(urls.read_text(encoding="utf-8") + URLS, encoding="utf-8")
+    project.run("docker", "compose", "run", "--rm", "--build", "web", "python", "manage.py", "makemigrations")
+    project.compose("down", "--volumes")
+    project.commit("Add a ledger")

@@ -1,0 +1,277 @@
+"""A generated project, as its user handles it: git, Docker, Compose, make, HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_copie.plugin import Copie
+
+from tests.engine import Engine
+from tests.support.matrix import Combination
+from tests.support.releases import commit_all, git
+
+SIGN_IN_BY_TOKEN = """
+from accounts.models import User
+from rest_framework.authtoken.models import Token
+print(Token.objects.create(user=User.objects.create_user("%s")).key)
+"""
+SIGN_IN_BY_SESSION = """
+from accounts.models import User
+from django.test import Client
+client = Client()
+client.force_login(User.objects.create_user("%s"))
+print(client.session.session_key)
+"""
+
+# By whether there is an API. Each makes a user, and prints a key.
+SIGN_IN = {True: SIGN_IN_BY_TOKEN, False: SIGN_IN_BY_SESSION}
+
+DOWN = ("down", "--volumes", "--remove-orphans", "--timeout", "1")
+COMMAND_TIMEOUT = 900  # seconds: a first build compiles, and two cores are shared
+
+
+class CommandError(AssertionError):
+    """A command ended otherwise than it had to. The message holds the end of what it printed."""
+
+
+@dataclass
+class Project:
+    """A rendered project in `path`, and the engine it talks to."""
+
+    path: Path
+    combination: Combination
+    engine: Engine
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def slug(self) -> str:
+        """The project's own name, which its images and containers carry."""
+        return str(self.combination.data["project_slug"])
+
+    @property
+    def database(self) -> str:
+        """The answer to the question for the database."""
+        return str(self.combination.answers["database"])
+
+    def run(self, *command: str, fails: bool = False, timeout: float = COMMAND_TIMEOUT) -> str:
+        """Run `command` in the project, and return what it printed.
+
+        CommandError if it fails, or succeeds though it `fails`; TimeoutExpired after `timeout` seconds.
+        """
+        environment = self.engine.env | self.environment
+        for name in (
+            "MAKEFLAGS",
+            "MAKELEVEL",
+            "MFLAGS",
+        ):  # `make test` runs this, and a user's make knows nothing of it
+            environment.pop(name, None)
+        result = subprocess.run(
+            command,
+            cwd=self.path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+        if bool(result.returncode) != fails:
+            tail = "\n".join(result.stdout.splitlines()[-60:])
+            raise CommandError(f"{self.combination.name}: `{' '.join(command)}` exited {result.returncode}:\n{tail}")
+        return result.stdout
+
+    def docker(self, *arguments: str, fails: bool = False) -> str:
+        """Run `docker`."""
+        return self.run("docker", *arguments, fails=fails)
+
+    def compose(self, *arguments: str, fails: bool = False) -> str:
+        """Run `docker compose` in the project. When starting it fails, the services' logs are shown as well."""
+        try:
+            return self.run("docker", "compose", "--progress", "quiet", *arguments, fails=fails)
+        except CommandError as error:
+            if arguments[0] == "up":
+                logs = self.run("docker", "compose", "logs", "--no-color", "--tail", "40")
+                raise CommandError(f"{error}\n--- logs ---\n{logs}") from None
+            raise
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """Return what `docker inspect` says of an image or a container."""
+        document: dict[str, Any] = json.loads(self.docker("inspect", name))[0]
+        return document
+
+    def address(self, container: str) -> str:
+        """Return the URL at which a container's port 8000 is published on this machine."""
+        port = self.docker("port", container, "8000/tcp").splitlines()[0].rpartition(":")[2]
+        return f"http://127.0.0.1:{port}"
+
+    def container(self, service: str) -> str:
+        """Return the id of a Compose service's container."""
+        return self.compose("ps", "--all", "--quiet", service).strip()
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace text in one of the project's files, as an editor does; AssertionError if it is not there."""
+        path = self.path / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{name} lacks {old!r}"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def commit(self, message: str) -> str:
+        """Commit everything, and return the version that this makes."""
+        self.run("git", "add", "--all")
+        identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+        self.run("git", *identity, "commit", "--quiet", "--message", message)
+        return self.run("git", "rev-parse", "--short=12", "HEAD").strip()
+
+    def sign_in(self, name: str) -> dict[str, str]:
+        """Make a user of the site, in the web container; return the headers that make a request theirs."""
+        code = SIGN_IN[self.combination.answers["use_drf"]] % name
+        shell = ("python", "manage.py", "shell", "--no-imports", "-c", code)
+        return credentials(self, self.compose("exec", "-T", "web", *shell))
+
+    def wait_healthy(self, container: str, seconds: float = 120) -> None:
+        """Wait until a container's HEALTHCHECK passes; CommandError with its log if it ends or takes too long."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            state = self.inspect(container)["State"]
+            if state.get("Health", {}).get("Status") == "healthy":
+                return
+            if not state["Running"]:
+                break
+            time.sleep(0.5)  # each look costs a tenth of that in CPU time
+        raise CommandError(f"{container} did not become healthy: {state}\n{self.docker('logs', container)}")
+
+
+def make_project(copie: Copie, engine: Engine, combination: Combination) -> Project:
+    """Render a combination as its user would have it: in git, with the answers that were asked for.
+
+    What a run that was killed has left of it is removed first.
+    """
+    project = render_project(copie, engine, combination)
+    project.compose(*DOWN)
+    return project
+
+
+def render_project(copie: Copie, engine: Engine, combination: Combination) -> Project:
+    """Do the same for a project that no earlier run can have started."""
+    result = copie.copy(extra_answers=combination.data)
+    assert result.exception is None, f"{combination.name}: {result.exception!r}"
+    assert result.project_dir
+    assert result.answers == combination.data
+    git("init", "--quiet", "--initial-branch", "main", at=result.project_dir)
+    commit_all(result.project_dir)
+    return own_project(result.project_dir, combination, engine)
+
+
+def own_project(path: Path, combination: Combination, engine: Engine) -> Project:
+    """Return the rendered project in `path` as one that belongs to a user without rights."""
+    project = Project(path, combination, engine, {"PORT": "0", "HOST_UID": "1000", "HOST_GID": "1000"})
+    if os.getuid() == 0:  # containers write as a user without rights, whose files these then are
+        subprocess.run(["chown", "--recursive", "1000:1000", project.path], check=True)
+        project.environment |= {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "safe.directory",
+            "GIT_CONFIG_VALUE_0": "*",
+        }
+    else:
+        project.environment |= {"HOST_UID": str(os.getuid()), "HOST_GID": str(os.getgid())}
+    return project
+
+
+def add_app(project: Project, files: dict[str, str]) -> None:
+    """Add an app called ledger, made of `files` (path -> text), to a project, as its team would."""
+    for name, text in files.items():
+        path = project.path / "ledger" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.removeprefix("\n"), encoding="utf-8")
+    for name, old, new in (
+        ("config/settings.py", '    "accounts",\n', '    "accounts",\n    "ledger",\n'),
+        (".dockerignore", "!accounts\n", "!accounts\n!ledger\n"),
+    ):
+        project.edit(name, old, new)
+    settings = project.path / "config" / "settings.py"
+    subprocess.run(["chown", "--recursive", "--reference", settings, project.path / "ledger"], check=True)
+
+
+def clean_up(project: Project) -> None:
+    """Remove a project's containers, volumes and images."""
+    project.compose(*DOWN, "--rmi", "local")
+    remove_images(project)
+
+
+def remove_images(project: Project) -> None:
+    """Remove a project's images, for production and for development."""
+    project.run("sh", "-c", f"docker image rm --force {project.slug} {project.slug}-web {project.slug}-migrate || true")
+
+
+def credentials(project: Project, key: str) -> dict[str, str]:
+    """Return the headers that make a request the user's, from the key that SIGN_IN printed."""
+    if project.combination.answers["use_drf"]:
+        return {"Authorization": f"Token {key.strip()}"}
+    token = "c" * 32
+    return {"Cookie": f"sessionid={key.strip()}; csrftoken={token}", "X-CSRFToken": token}
+
+
+def until(condition: Callable[[], object], seconds: float, every: float = 0.2) -> float:
+    """Wait until `condition` holds, asking `every` so many seconds; return how long that took, in seconds.
+
+    AssertionError if it does not hold within `seconds`.
+    """
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < seconds, f"not so after {seconds} s"
+        time.sleep(every)
+    return time.monotonic() - start
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer; the names of its headers are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follow no redirect: where one leads is for the test to look at."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def get(url: str, headers: dict[str, str] | None = None, timeout: float = 30, method: str = "GET") -> Answer:
+    """Ask for `url`, and return the answer whatever its status; OSError if there is none."""
+    request = urllib.request.Request(url, headers=headers or {}, method=method)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay())
+    try:
+        with opener.open(request, timeout=timeout) as answer:
+            return Answer(
+                answer.status,
+                {name.lower(): value for name, value in answer.headers.items()},
+                answer.read().decode(errors="replace"),
+            )
+    except urllib.error.HTTPError as error:
+        return Answer(
+            error.code,
+            {name.lower(): value for name, value in error.headers.items()},
+            error.read().decode(errors="replace"),
+        )

@@ -1,0 +1,206 @@
+"""What a render holds, and the rules that all of its files keep."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from validate_pyproject.api import Validator
+from yamllint import linter  # type: ignore[import-untyped]
+from yamllint.config import YamlLintConfig  # type: ignore[import-untyped]
+
+from tests.support import matrix
+from tests.support.matrix import ROOT
+from tests.support.project import Project
+
+# What betrays a choice, wherever in the repository it stands. A word may belong to several choices.
+TRACES: dict[tuple[str, Any], str] = {
+    ("database", "sqlite"): r"sqlite",
+    ("database", "postgres"): r"postgres|psycopg|\bpg_",
+    ("database", "mysql"): r"mysql",
+    ("database", "mariadb"): r"mariadb|mysql",
+    ("use_drf", True): r"rest_framework|djangorestframework|\bdrf|spectacular|swagger|\bAPI\b|/api\b|test_api|throttl",
+    (
+        "use_celery",
+        True,
+    ): r"[Cc]elery|[Rr]edis\b|[Vv]alkey|\b[Bb]eat\b|[Bb]ackground task|[Ww]orker-logs|watchfiles|exports?/",
+    ("multi_stage", True): r"\bAS (build|runtime)\b|--from=build",
+    (
+        "deploy",
+        "compose",
+    ): r"compose\.production|scripts/(production|backup|restore)\b|make (backup|restore)\b|data/releases",
+    ("deploy", "swarm"): r"[Ss]warm\b|stack\.yaml|docker (stack|service)|dnsrr",
+    ("deploy", "kubernetes"): r"[Kk]ubernetes|kubectl|[Kk]ustom|\bPDB\b|\bpods?\b",
+}
+# Where the template may be named.
+UPDATES = {"README.md", ".copier-answers.yml", ".github/workflows/update.yml"}
+# MySQL is spoken to with MariaDB's client library, so its packages may be named there.
+SHARED = {("database", "mysql"): r"libmariadb\S*"}
+
+YAMLLINT = YamlLintConfig("""
+extends: default
+rules:
+  comments: {min-spaces-from-content: 1}
+  document-start: disable
+  line-length: {max: 120}
+  truthy: {check-keys: false}
+""")
+
+
+def names(directory: Path) -> list[str]:
+    """Return the names of a repository's files that git knows of, or of every file of another folder."""
+    if (directory / ".git").exists():
+        git = ["git", "-c", "safe.directory=*", "ls-files"]
+        return subprocess.run(git, cwd=directory, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [str(path.relative_to(directory)) for path in sorted(directory.rglob("*")) if path.is_file()]
+
+
+def files(directory: Path) -> dict[str, str]:
+    """Return the files that `names` lists: name -> text."""
+    return {name: (directory / name).read_text(encoding="utf-8") for name in names(directory)}
+
+
+def tool(name: str) -> str:
+    """Return the path of a command-line tool that was installed beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
+def copier_copy(folder: Path, answer: str) -> subprocess.CompletedProcess[str]:
+    """Run Copier as a user does, with the defaults but for one `answer`; the caller looks at the result."""
+    command = [tool("copier"), "copy", "--defaults", "--vcs-ref", "HEAD", "--data", answer, str(ROOT), str(folder)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+
+# --- rules: each raises AssertionError, with the file's name, where it is broken -------------------------------------
+
+
+def nothing_is_left_unrendered(project: Project) -> None:
+    """No Jinja is left in a file or its name, and only the files about updates name the template."""
+    for name, text in files(project.path).items():
+        assert not re.search(r"[{%}]|\.jinja$", name), name
+        if not re.search(r"\.html$|workflows/", name):  # Django's templates and GitHub's expressions look the same
+            docker = r"\{\{(\.\w|if \.|end\})"  # so do what Docker is asked by --format
+            assert not re.search(r"\{\{|\{%|\{#|%\}", re.sub(docker, "", text)), name
+        assert "copier" not in text.lower() or name in UPDATES, name
+
+
+def every_variable_is_listed(project: Project) -> None:
+    """.env.example lists every variable that the settings or the stacks read."""
+    texts = files(project.path)
+    settings = "".join(text for name, text in texts.items() if re.match(r"config/\w+\.py$", name))
+    read = set(re.findall(r'(?:env\.\w+|number|matching|flag|networks|secret)\(\s*"([A-Z_]+)"', settings))
+    stacks = "".join(
+        text for name, text in texts.items() if re.fullmatch(r"(deploy/)?(compose|stack)(\.\w+)?\.yaml", name)
+    )
+    read |= set(re.findall(r"\$\{([A-Z_]+)", stacks))
+    read -= {"BUILDING", "APP_USER", "TAG", "COMPOSE_PROJECT_NAME"}  # which the build, the scripts and Compose set
+    read -= {"STACK", "DATABASE_REPLICAS", "BEAT_REPLICAS", *(name for name in read if name.endswith("_HASH"))}
+    listed = set(re.findall(r"(?m)^(?:# )?([A-Z_]+)=", texts[".env.example"]))
+    assert {name for name in read if not re.search("_(CPUS|MEMORY)$", name)} <= listed, read - listed
+
+
+def white_space_is_clean(project: Project) -> None:
+    """No trailing blanks, one line end at the end, and no gaps that a condition left."""
+    for name, text in files(project.path).items():
+        assert not re.search(r"[ \t]+$", text, re.MULTILINE), name
+        assert text == "" or (text.endswith("\n") and not text.endswith("\n\n")), name
+        assert not text.startswith("\n"), name
+        # Python separates top-level definitions by two blank lines, a Dockerfile its stages; nothing uses more.
+        assert "\n\n\n\n" not in text, name
+        if not name.endswith(".py") and not name.startswith("Dockerfile"):
+            assert "\n\n\n" not in text, name
+
+
+def no_trace_of_what_was_not_chosen(project: Project) -> None:
+    """No file and no name shows a choice that was not taken."""
+    answers = project.combination.data
+    chosen = "|".join(word for (name, answer), word in TRACES.items() if answers[name] == answer)
+    own_names = f"{project.combination.name}|{project.slug}"  # they are made of the choices
+    texts = {name: re.sub(own_names, "", text) for name, text in files(project.path).items()}
+    texts.pop(".copier-answers.yml")  # it names every question
+    everything = {**texts, ".": "\n".join(texts)}
+    for (question, answer), words in TRACES.items():
+        if answers[question] == answer:
+            assert any(re.search(words, text) for text in everything.values()), f"{words} betrays nothing"
+            continue
+        allowed = SHARED.get((question, answers[question]), "(?!)")
+        for name, text in everything.items():
+            text = re.sub(allowed, "", text)
+            found = [each for each in re.findall(words, text) if not (chosen and re.search(chosen, str(each)))]
+            assert not found, f"{name} shows a trace of {question}={answer}: {found}"
+
+
+def metadata_is_valid(project: Project) -> None:
+    """pyproject.toml is valid, and the answers file holds what was answered, and where to update from."""
+    pyproject = tomllib.loads((project.path / "pyproject.toml").read_text(encoding="utf-8"))
+    Validator()(pyproject)
+    assert pyproject["project"]["name"] == project.slug
+    answers = yaml.safe_load((project.path / ".copier-answers.yml").read_text(encoding="utf-8"))
+    assert {name: answers[name] for name in matrix.questions()} == project.combination.data
+    assert answers["_commit"]
+    assert answers["_src_path"]
+
+
+def the_dockerfile_takes_nothing_but_its_base_image(project: Project) -> None:
+    """An image from another registry, or a frontend's, would be one more that has to be there."""
+    text = (project.path / "Dockerfile").read_text(encoding="utf-8")
+    stages = {"${PYTHON_IMAGE}", *re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)}
+    assert set(re.findall(r"^FROM (\S+)|from=([^\s,]+)", text, re.MULTILINE)) <= {
+        pair for stage in stages for pair in ((stage, ""), ("", stage))
+    }
+    assert not re.match(r"#\s*syntax=", text)
+
+
+def whatever_stops_gets_the_time_it_takes(project: Project) -> None:
+    """The grace period is longer than the drain: else the container is killed while it finishes its work."""
+    services = yaml.safe_load((project.path / "compose.production.yaml").read_text(encoding="utf-8"))["services"]
+    seconds = {"40s": 40, "1m": 60}
+    dockerfile = (project.path / "Dockerfile").read_text(encoding="utf-8")
+    kill = re.search(r"GRANIAN_WORKERS_KILL_TIMEOUT=(\d+)", dockerfile)
+    assert kill
+    assert seconds[services["web"]["stop_grace_period"]] > int(kill[1])
+    if project.combination.answers["use_celery"]:
+        settings = (project.path / "config" / "settings.py").read_text(encoding="utf-8")
+        drain = re.search(r'"CELERY_DRAIN_SECONDS", default=(\d+)', settings)
+        assert drain
+        assert seconds[services["worker"]["stop_grace_period"]] > int(drain[1])
+
+
+def yaml_is_clean(project: Project) -> None:
+    """yamllint has nothing to say, not even a warning."""
+    texts = {name: text for name, text in files(project.path).items() if name.endswith((".yml", ".yaml"))}
+    assert len(texts) >= 4
+    found = [f"{name}:{problem}" for name, text in texts.items() for problem in linter.run(text, YAMLLINT)]
+    assert not found, "\n".join(found)
+
+
+def python_is_clean(project: Project) -> None:
+    """ruff has nothing to say, neither of the style nor of the format."""
+    project.run(tool("ruff"), "check", "--no-cache", ".")
+    project.run(tool("ruff"), "format", "--no-cache", "--check", ".")
+
+
+def the_compose_file_is_clean(project: Project) -> None:
+    """Compose takes compose.yaml without a word, and publishes the site on this machine alone."""
+    assert project.run("docker", "compose", "--file", "compose.yaml", "config", "--quiet") == ""
+    web = yaml.safe_load(project.compose("config"))["services"]["web"]
+    assert [port["host_ip"] for port in web["ports"]] == ["127.0.0.1"]
+
+
+def the_makefile_lists_its_targets(project: Project) -> None:
+    """`make` lists every target, and those that the README counts on are among them."""
+    listed = {line.split()[0] for line in project.run("make").splitlines()}
+    makefile = (project.path / "Makefile").read_text(encoding="utf-8")
+    assert listed == set(re.findall(r"(?m)^([a-z-]+):", makefile))
+    assert listed >= {"up", "down", "logs", "shell", "migrate", "test", "lint", "lock", "build", "secrets", "deploy"}
+
+
+def a_worker_has_its_logs(project: Project) -> None:
+    """`make worker-logs` is there exactly if a worker is."""
+    makefile = (project.path / "Makefile").read_text(encoding="utf-8")
+    assert bool(re.search(r"(?m)^worker-logs:", makefile)) == project.combination.answers["use_celery"]

@@ -1,0 +1,177 @@
+"""Database servers that all combinations of a run share, and a production site on a database of its own in one.
+
+A server's first boot costs up to ten seconds, and is the same for 24 combinations: it is started from the first one's
+compose.yaml. Each combination has a database of its own in it, and a Redis of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.engine import Engine
+from tests.engine.engine import locked
+from tests.support.own_checks import MYPY, TESTS, mypy_volume
+from tests.support.project import Project
+
+PREFIX = "slipway-matrix"
+KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
+WARNINGS = "error::DeprecationWarning,error::PendingDeprecationWarning,error::FutureWarning"
+WARNINGS += ",ignore:Call to deprecated setex:DeprecationWarning"  # by Celery itself
+# What makes one more database, in the server's container.
+CREATE = {
+    "postgres": "createdb --username app {name}",
+    "mysql": 'MYSQL_PWD=development mysql --user=root --execute="CREATE DATABASE {name}"',
+    "mariadb": 'mariadb --user=root --password=development --execute="CREATE DATABASE {name}"',
+}
+
+
+def ensure_server(project: Project, run: str) -> str:
+    """Have the database server of the run called `run`, if the project needs one; return its network's name."""
+    name = f"{PREFIX}-{run}-{project.database}"
+    network = f"{name}_default"
+    with locked(f"{PREFIX}-{project.database}"):
+        if project.run("docker", "network", "ls", "--quiet", "--filter", f"name=^{network}$"):
+            return network
+        if project.database == "sqlite":
+            project.docker("network", "create", network)
+        else:
+            project.compose("--project-name", name, "up", "--detach", "--wait", "database")
+    return network
+
+
+def remove_servers(engine: Engine, run: str = "") -> None:
+    """Remove the servers of a run; without its name, those of every run whose process is gone."""
+    listing = ["docker", "network", "ls", "--format", "{{.Name}}", "--filter", f"name=^{PREFIX}-"]
+    found = subprocess.run(listing, env=engine.env, capture_output=True, text=True, check=False).stdout.split()
+    for name in found:
+        of = name.split("-")[2]
+        if of != run and (run or Path("/proc", of).exists()):
+            continue
+        down = f"docker compose --project-name {name.removesuffix('_default')} down --volumes --timeout 1"
+        subprocess.run(
+            ["sh", "-c", f"{down}; docker network rm {name}"], env=engine.env, capture_output=True, check=False
+        )
+
+
+@dataclass
+class Site:
+    """A combination's production image at work: its containers, started with the documented variables alone."""
+
+    project: Project
+    network: str
+    containers: dict[str, str] = field(default_factory=dict)  #: service -> container
+
+    def __post_init__(self) -> None:
+        self.services: dict[str, Any] = yaml.safe_load(self.project.compose("config"))["services"]
+        production = (self.project.path / "compose.production.yaml").read_text(encoding="utf-8")
+        self.commands = {
+            name: service.get("command") for name, service in yaml.safe_load(production)["services"].items()
+        }
+        self.variables = {
+            name: value
+            for name, value in self.services["web"]["environment"].items()
+            if re.fullmatch(r"(DATABASE|REDIS)_URL", name)
+        }
+
+    @property
+    def name(self) -> str:
+        """The name of its database, and of what else is its own."""
+        return self.project.slug.replace("-", "_")
+
+    def find_servers(self) -> None:
+        """Start its Redis if it has one, and name its servers in `variables`."""
+        if self.project.database in CREATE:
+            self.variables["DATABASE_URL"] = self.variables["DATABASE_URL"].removesuffix("/app") + f"/{self.name}"
+        if "redis" in self.services:
+            redis = self.services["redis"]
+            self.run("redis", redis["image"], *redis["command"], variables=redis["environment"])
+            url = self.variables["REDIS_URL"]
+            self.variables["REDIS_URL"] = url.replace("@redis:", f"@{self.containers['redis']}:")
+
+    def start(self) -> None:
+        """Make the database, migrate it, and start all that the combination has; CommandError if anything fails."""
+        if create := CREATE.get(self.project.database):
+            server = self.network.removesuffix("_default") + "-database-1"
+            self.project.docker("exec", server, "sh", "-ec", create.format(name=self.name))
+        self.find_servers()
+        # One worker process: what a second one does, the deployments show.
+        self.variables |= {"SECRET_KEY": KEY, "PYTHONWARNINGS": WARNINGS, "GRANIAN_WORKERS": "1"}
+        image = self.project.slug
+        if self.project.database != "sqlite":  # which the web container migrates itself
+            self.run("migrate", image, *self.commands["migrate"].split(), options=("--rm", "--no-healthcheck"))
+        self.run("web", image, options=("--detach", "--publish", "127.0.0.1:0:8000"))
+        self.project.wait_healthy(self.containers["web"])
+        for name in ("worker", "beat"):
+            if name in self.commands:
+                self.run(name, image, *self.commands[name].split(), options=("--detach", "--init", "--no-healthcheck"))
+
+    def check_code(self, image: str, folder: Path) -> str:
+        """Run the tests and the linters of the code in `folder`, in the image of development; return what they said."""
+        self.find_servers()
+        self.variables |= {"DEBUG": "1"}
+        options = (
+            "--rm",
+            "--no-healthcheck",
+            "--user",
+            "1000:1000",
+            "--volume",
+            f"{folder}:/app",
+            *mypy_volume(self.project),
+        )
+        return self.run("checks", image, "sh", "-ec", f"{TESTS}; {MYPY}", options=options)
+
+    def run(
+        self,
+        service: str,
+        image: str,
+        *command: str,
+        options: tuple[str, ...] = ("--detach",),
+        variables: dict[str, str] | None = None,
+    ) -> str:
+        """Run a container, and return what Docker printed."""
+        self.containers[service] = f"{self.project.slug}-{service}"
+        environment = self.variables if variables is None else variables
+        options = (*options, "--name", self.containers[service], "--network", self.network)
+        if image == self.project.slug:
+            options = (*options, "--volume", f"{self.project.slug}_site:/data")
+        return self.project.docker(
+            "run",
+            *options,
+            *(word for name, value in environment.items() for word in ("--env", f"{name}={value}")),
+            image,
+            *command,
+        )
+
+    def python(self, code: str) -> str:
+        """Run Python with Django loaded in the web container, and return what it prints."""
+        shell = ("python", "manage.py", "shell", "--no-imports", "--command", code)
+        return self.project.docker("exec", self.containers["web"], *shell)
+
+    def stop(self) -> dict[str, int]:
+        """Stop all that is of the image's; return how each ended: service -> exit code."""
+        ours = {name: container for name, container in self.containers.items() if name not in ("redis", "migrate")}
+        self.project.docker("stop", *ours.values())
+        codes = self.project.docker("inspect", "--format", "{{.State.ExitCode}}", *ours.values()).split()
+        return dict(zip(ours, map(int, codes), strict=True))
+
+    def remove(self) -> None:
+        """Leave nothing of it but its database."""
+        self.project.run(
+            "sh",
+            "-c",
+            f"docker rm --force --volumes {' '.join(self.containers.values())}; "
+            f"docker volume rm --force {self.project.slug}_site",
+        )
+
+
+def run_name(config: Any) -> str:
+    """Return the name that all workers of this run know it by: the id of the process that started it."""
+    worker = getattr(config, "workerinput", None)
+    return str(worker["run"]) if worker else str(os.getpid())

@@ -1,0 +1,191 @@
+"""`copier update` as a team has it: projects of a release, their edits, and the proof that none is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import copier
+import yaml
+
+from tests.support.matrix import ROOT, Combination
+from tests.support.releases import commit_all, git, releases
+
+# Written once, then the project's own.
+KEPT = tuple(yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))["_skip_if_exists"])
+
+NEW_FILES = {
+    "blog/__init__.py": "",
+    "blog/models.py": '''"""Posts."""
+
+from django.db import models
+
+
+class Post(models.Model):
+    """A post."""
+
+    title = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return self.title
+''',
+    "blog/migrations/__init__.py": "",
+    "blog/migrations/0001_initial.py": """from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    initial = True
+    dependencies = []
+    operations = [
+        migrations.CreateModel(
+            name="Post",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("title", models.CharField(max_length=100)),
+            ],
+        ),
+    ]
+""",
+    "accounts/migrations/0002_user_nickname.py": """from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("accounts", "0001_initial")]
+    operations = [
+        migrations.AddField("user", "nickname", models.CharField(blank=True, default="", max_length=30)),
+    ]
+""",
+}
+# What a team writes: file -> texts, each with what it becomes. An empty one stands for the end of the file.
+EDITS: dict[str, list[tuple[str, str]]] = {
+    "accounts/models.py": [
+        (
+            "from django.contrib.auth.models import AbstractUser\n",
+            "from django.contrib.auth.models import AbstractUser\nfrom django.db import models\n",
+        ),
+        ("", '\n    nickname = models.CharField(max_length=30, blank=True, default="")\n'),
+    ],
+    "config/settings.py": [
+        ('    "accounts",\n', '    "accounts",\n    "blog",\n'),
+        ('    "django.contrib.staticfiles",\n', '    "django.contrib.staticfiles",\n    "django.contrib.humanize",\n'),
+        ("", '\nSITE_TAGLINE = "Ours"\n'),
+    ],
+    "config/urls.py": [
+        (
+            '    path("admin/", admin.site.urls),\n',
+            '    path("admin/", admin.site.urls),\n    path("blog/", home),\n',
+        ),
+    ],
+    "pyproject.toml": [
+        ("finds no conflict.\n", 'finds no conflict.\n  "humanize>=4",\n'),
+        ("# And here.\n", '# And here.\n  "factory-boy>=3",\n'),
+    ],
+    ".dockerignore": [("!accounts\n", "!accounts\n!blog\n"), ("", "notes\n")],
+    "Dockerfile": [("--interval=30s", "--interval=20s")],
+    "compose.yaml": [
+        (
+            "\nvolumes:\n",
+            """
+  mail:
+    build: *build
+    command: python -c "import time; time.sleep(3600)"
+    healthcheck:
+      test: "true"
+
+volumes:
+""",
+        ),
+        ("", "  mail:\n"),
+    ],
+    "Makefile": [("", "\nadmin: ## open the admin\n\txdg-open http://localhost:8000/admin/\n")],
+    ".env.example": [("", "\n# --- ours ---\n\n# TAGLINE=Ours\n")],
+    ".github/workflows/ci.yml": [("      - run: make lint\n", "      - run: make lint\n      - run: npm test\n")],
+    "README.md": [
+        (
+            "make help               # all there is\n```\n",
+            "make help               # all there is\n```\n\nAda knows more.\n",
+        ),
+        ("", "\n## Ours\n\nOn Fridays nobody deploys.\n"),
+    ],
+    "static/site.css": [("", "h1 {\n  color: rebeccapurple;\n}\n")],
+    "templates/home.html": [("", "{# Ours. #}\n")],
+}
+LOCKED = dict.fromkeys(["requirements.txt", "requirements-dev.txt"], "humanize==4.0.0 --hash=sha256:00\n")
+
+
+def edit(project: Path, locked: Mapping[str, str] = LOCKED) -> None:
+    """Change a project as its team does: an app, a model, dependencies with their lock's lines, a service, words."""
+    for name, text in NEW_FILES.items():
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    for name, changes in EDITS.items():
+        path = project / name
+        text = path.read_text(encoding="utf-8")
+        for old, new in changes:
+            assert old in text, f"{name} lacks {old!r}"
+            text = text.replace(old, new, 1) if old else text + new
+        path.write_text(text, encoding="utf-8")
+    for name, lines in locked.items():
+        with (project / name).open("a", encoding="utf-8") as lock:
+            lock.write(lines)
+
+
+def render(template: Path, folder: Path, data: Mapping[str, Any], ref: str = "HEAD") -> Path:
+    """Make a project of the template as it was at `ref`, in git."""
+    copier.run_copy(str(template), folder, data=dict(data), vcs_ref=ref, defaults=True, quiet=True)
+    git("init", "--quiet", "--initial-branch", "main", at=folder)
+    commit_all(folder)
+    return folder
+
+
+def update(folder: Path, **answers: Any) -> None:
+    """Run `copier update`, to the newest state of the template."""
+    copier.run_update(folder, data=answers, vcs_ref="HEAD", defaults=True, overwrite=True, quiet=True)
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Return every file of a repository, whether it is committed or not: name -> text."""
+    names = git("ls-files", "--cached", "--others", "--deduplicate", at=folder).splitlines()
+    return {name: (folder / name).read_text(encoding="utf-8") for name in names if (folder / name).exists()}
+
+
+def moved(template: Path) -> set[str]:
+    """Return the files that the template's migrations take care of: they may vanish from a project."""
+    document = yaml.safe_load((template / "copier.yml").read_text(encoding="utf-8"))
+    return {migration["command"][2] for migration in document.get("_migrations", [])}
+
+
+def prove(template: Path, folder: Path, release: str, combination: Combination, **answers: Any) -> Path:
+    """Update a project that was made at `release` and edited since, and return it.
+
+    AssertionError unless it then is a project that is made anew, with these edits.
+    """
+    project = render(template, folder / release, combination.data, release)
+    made = set(files(project))
+    edit(project)
+    commit_all(project)
+    before = files(project)
+    update(project, **answers)
+    after = files(project)
+    fresh = folder / "fresh"
+    if not fresh.exists():  # every release comes to the same
+        edit(render(template, fresh, combination.data | answers))
+    newest = files(fresh)
+    if not answers:
+        lost = made - set(newest) - moved(template)
+        assert not lost, f"an update from {release} deletes {lost}, edited or not: hooks/moved.py tells what to do"
+    wanted = newest | {name: text for name, text in before.items() if any(Path(name).match(kept) for kept in KEPT)}
+    assert git("ls-files", "--unmerged", at=project) == "", f"{combination.name} from {release}: conflicts"
+    assert sorted(after) == sorted(wanted)
+    for name, text in after.items():
+        assert text == wanted[name], f"{combination.name} from {release}: {name} is not the newest with the edits"
+    return project
+
+
+def older(template: Path) -> list[str]:
+    """Return the releases whose projects an update changes; the oldest is always among them."""
+    tags = list(releases(template))
+    parts = ["copier.yml", "template", "hooks"]
+    return [tag for tag in tags if tag == tags[0] or git("diff", "--name-only", tag, "HEAD", "--", *parts, at=template)]

@@ -1,0 +1,293 @@
+"""`copier update`, from every release, over the edits that a team makes: nothing of theirs is lost or conflicts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import copier
+import pytest
+import yaml
+
+from tests.plugin.selection import TURN, selected
+from tests.support import matrix
+from tests.support.matrix import ROOT, Combination
+from tests.support.releases import commit_all, git, releases
+from tests.support.updates import EDITS, files, older, prove, render, update
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder in memory, where there is such: an update writes thousands of small files, and removes them."""
+    shared = Path("/dev/shm")
+    if not os.access(shared, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="slipway-", dir=shared) as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)  # Copier's own
+        yield Path(folder)
+
+
+def test_there_are_releases() -> None:
+    assert releases(), "no release is in the history: this must be a whole clone, not a shallow one"
+
+
+@pytest.mark.covering
+def test_an_update_keeps_every_edit(
+    combination: Combination,
+    template: Path,
+    memory: Path,
+    record: Callable[[str, str], None],
+    pytestconfig: pytest.Config,
+) -> None:
+    """From one release each, in turn, so that more releases cost no more; from all of them in a full run."""
+    chosen = older(template)
+    if (rows := selected(pytestconfig, covering=True)) == list(matrix.covering()):
+        chosen = [chosen[(rows.index(combination) + pytestconfig.stash[TURN].part) % len(chosen)]]
+    record("updates", f"from {', '.join(chosen)}, no conflict")
+    for release in chosen:
+        prove(template, memory, release, combination)
+
+
+def toggles() -> list[tuple[str, Any, Any]]:
+    """Return every answer that can be exchanged for another: question, before, after."""
+    return [
+        (question, before, after)
+        for question, offered in matrix.axes().items()
+        for before in offered
+        for after in offered
+        if before != after
+    ]
+
+
+@pytest.mark.parametrize("deploy", [answer for answer in matrix.choices("deploy") if answer != "compose"])
+def test_a_project_of_the_oldest_release_can_move_to_a_cluster(
+    deploy: str, template: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And back again. Two files end in what only one host has: there a team's own last lines are a conflict."""
+    for name in ("Makefile", ".env.example"):
+        monkeypatch.delitem(EDITS, name)
+    combination = matrix.pick(database="postgres", use_celery=True)
+    project = prove(template, memory, next(iter(releases())), combination, deploy=deploy)
+    commit_all(project)
+    update(project, deploy="compose")
+    assert git("ls-files", "--unmerged", at=project) == ""
+    assert (project / "compose.production.yaml").exists()
+    assert not (project / "deploy").exists()
+
+
+@pytest.mark.rotates(seconds=20, touched_by=["tests/support/updates.py"])
+@pytest.mark.parametrize(("question", "before", "after"), toggles())
+def test_an_answer_can_be_changed(question: str, before: Any, after: Any, template: Path, memory: Path) -> None:
+    everything = {"database": "postgres", "use_celery": True} if toggles().index((question, before, after)) % 2 else {}
+    combination = matrix.pick(**everything | {question: before})
+    project = prove(template, memory, next(iter(releases())), combination, **{question: after})
+    commit_all(project)
+    update(project)
+    assert git("status", "--porcelain", at=project) == "", "a second update changes something"
+
+
+# --- what a user meets ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def newer(template: Path, tmp_path: Path) -> Path:
+    """A template with two more releases: what it is now, and one that adds a line to the end of a file."""
+    folder = tmp_path / "newer"
+    git("clone", "--quiet", str(template), str(folder), at=tmp_path)
+    commit_all(folder)  # what it is now may be a release, and two tags on one commit are one too many
+    git("tag", "v98.0.0", at=folder)
+    with (folder / "template" / ".gitignore.jinja").open("a", encoding="utf-8") as ignored:
+        ignored.write("*.new\n")
+    commit_all(folder)
+    git("tag", "v99.0.0", at=folder)
+    return folder
+
+
+@pytest.fixture
+def clone(newer: Path, tmp_path: Path) -> Path:
+    """A project of that template's newest release but one."""
+    return render(newer, tmp_path / "project", matrix.default_combination().data, "v98.0.0")
+
+
+def run(*command: str, at: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does; the caller looks at the result."""
+    tools = str(Path(sys.executable).parent)
+    path = f"{environment.pop('first', tools)}:{tools}:{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        cwd=at,
+        env=os.environ | environment | {"PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_readmes_commands(clone: Path) -> None:
+    block = (clone / "README.md").read_text(encoding="utf-8").partition("## Updates")[2].partition("```sh\n")[2]
+    check, take_over = [line.removeprefix("uvx ").partition("#")[0].split() for line in block.splitlines()[:2]]
+    assert "Current version is 98.0.0, latest version is 99.0.0" in run(*check, at=clone).stdout
+    said = run(*take_over, at=clone)
+    assert said.returncode == 0, said.stdout
+    commands = [line.partition("#")[0].strip() for line in said.stdout.splitlines() if line.startswith("    ")]
+    assert commands == [
+        "git status",
+        "docker compose up --build",
+        'git add --all && git commit --message "Update to Slipway v99.0.0"',
+    ]
+    commit_all(clone)
+    assert "up-to-date" in run(*check, at=clone).stdout
+
+
+def test_what_cannot_be_updated_is_left_as_it_is(clone: Path, tmp_path: Path) -> None:
+    readme = " ".join((clone / "README.md").read_text(encoding="utf-8").split())
+
+    def refused(with_: str, *arguments: str) -> None:
+        before = files(clone) if (clone / ".git").exists() else {}
+        said = run("copier", "update", "--defaults", *arguments, at=clone)
+        assert said.returncode == 1, said.stdout
+        assert with_.lower() in said.stdout.lower(), said.stdout
+        assert f'"{with_}"' in readme
+        assert not before or files(clone) == before
+
+    with (clone / "README.md").open("a", encoding="utf-8") as text:
+        text.write("Ours.\n")
+    refused("Repository is dirty")
+    commit_all(clone)
+    (clone / ".copier-answers.yml").rename(tmp_path / "answers")
+    commit_all(clone)
+    refused("Template not found")
+    (tmp_path / "answers").rename(clone / ".copier-answers.yml")
+    commit_all(clone)
+    update(clone)
+    commit_all(clone)
+    refused("You are downgrading", "--vcs-ref", next(iter(releases())))
+    shutil.rmtree(clone / ".git")
+    refused("Only supported in git-tracked subprojects")
+
+
+def test_a_conflict_is_shown_and_cannot_be_committed(clone: Path) -> None:
+    with (clone / ".gitignore").open("a", encoding="utf-8") as ignored:
+        ignored.write("*.ours\n")
+    commit_all(clone)
+    update(clone)
+    assert git("status", "--porcelain", at=clone).splitlines().count("UU .gitignore") == 1
+    text = (clone / ".gitignore").read_text(encoding="utf-8")
+    assert "<<<<<<< before updating\n*.ours\n=======\n*.new\n>>>>>>> after updating\n" in text
+    git("add", ".gitignore", at=clone)
+    checked = run("pre-commit", "run", "conflict-markers", at=clone)
+    assert checked.returncode == 1, checked.stdout
+    git("reset", "--hard", at=clone)
+    assert (clone / ".gitignore").read_text(encoding="utf-8").endswith("*.ours\n")
+
+
+def test_a_project_of_an_untagged_commit_waits_for_the_next_release(newer: Path, tmp_path: Path) -> None:
+    git("tag", "--delete", "v99.0.0", at=newer)  # which leaves a commit after v98.0.0
+    project = render(newer, tmp_path / "untagged", matrix.default_combination().data)
+    said = run("copier", "update", "--defaults", at=project)
+    assert "You are downgrading" in said.stdout
+    assert git("status", "--porcelain", at=project) == ""
+    git("tag", "v99.0.0", at=newer)
+    assert run("copier", "update", "--defaults", at=project).returncode == 0
+
+
+@pytest.mark.parametrize("conflict", [False, True])
+def test_the_weekly_workflow_opens_one_pull_request(conflict: bool, clone: Path, tmp_path: Path) -> None:
+    """Its own script, with a repository beside it for GitHub's, and stand-ins for what only a runner has."""
+    if conflict:
+        with (clone / ".gitignore").open("a", encoding="utf-8") as ignored:
+            ignored.write("*.ours\n")
+        commit_all(clone)
+    git("init", "--quiet", "--bare", str(tmp_path / "origin"), at=tmp_path)
+    git("remote", "add", "origin", str(tmp_path / "origin"), at=clone)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, does in {"pipx": 'shift 2; exec copier "$@"', "gh": f'echo "$@" >> {tmp_path}/asked'}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
+        (tools / name).chmod(0o755)
+    workflow = yaml.safe_load((clone / ".github" / "workflows" / "update.yml").read_text(encoding="utf-8"))
+    step = workflow["jobs"]["update"]["steps"][-1]
+    assert step["shell"] == "bash"
+    bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    for _ in range(2):
+        said = run(*bash, at=clone, first=str(tools), RUNNER_TEMP=str(tmp_path))
+        assert said.returncode == 0, said.stdout
+        git("checkout", "--quiet", "--force", "main", at=clone)
+    [asked] = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
+    assert asked.startswith("pr create --head slipway-v99.0.0 ")
+    assert ("--draft" in asked) == conflict
+    body = (tmp_path / "body").read_text(encoding="utf-8")
+    assert "What is left to do" in body
+    assert (".gitignore\n" in body) == conflict
+    assert "*.new" in git("show", "slipway-v99.0.0:.gitignore", at=tmp_path / "origin")
+
+
+# --- what the template must not do -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def moving(template: Path, tmp_path: Path) -> tuple[Path, str]:
+    """A template whose next release, which is returned with it, moves a file and drops another."""
+    clone = tmp_path / "moving"
+    git("clone", "--quiet", str(template), str(clone), at=tmp_path)
+    [before] = (clone / "template").glob("*Caddyfile*")
+    after = before.with_name(before.name.replace("Caddyfile", "Proxyfile"))
+    git("mv", str(before), str(after), at=clone)
+    git("rm", "--quiet", "template/static/favicon.svg", at=clone)
+    with after.open("a", encoding="utf-8") as proxyfile:
+        proxyfile.write("# New.\n")
+    commit_all(clone)
+    git("tag", "v99.0.0", at=clone)
+    return clone, "v99.0.0"
+
+
+def test_a_file_that_moves_needs_a_migration(moving: tuple[Path, str], tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"deletes .*Caddyfile"):
+        prove(moving[0], tmp_path / "lost", next(iter(releases())), matrix.default_combination())
+
+
+def test_a_migration_carries_edits_over(moving: tuple[Path, str], tmp_path: Path) -> None:
+    template, version = moving
+    command = ["{{ _copier_python }}", "{{ _copier_conf.src_path }}/hooks/moved.py"]
+    migrations = [
+        {"version": version, "command": [*command, *names]}
+        for names in (["Caddyfile", "Proxyfile"], ["static/favicon.svg"])
+    ]
+    with (template / "copier.yml").open("a", encoding="utf-8") as document:
+        yaml.safe_dump({"_migrations": migrations}, document)
+    commit_all(template)
+    git("tag", "--force", version, at=template)
+    combination = matrix.default_combination()
+    project = render(template, tmp_path / "project", combination.data, next(iter(releases())))
+    for name in ("Caddyfile", "static/favicon.svg"):
+        path = project / name
+        path.write_text("# Ours.\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    commit_all(project)
+    with pytest.raises(copier.errors.UnsafeTemplateError, match="migrations"):
+        update(project)
+    assert git("status", "--porcelain", at=project) == ""
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=True)
+    assert not (project / "Caddyfile").exists()
+    proxyfile = (project / "Proxyfile").read_text(encoding="utf-8")
+    assert proxyfile.startswith("# Ours.\n")
+    assert proxyfile.endswith("# New.\n")
+    assert "<<<<" not in proxyfile
+    assert (project / "static" / "favicon.svg").read_text(encoding="utf-8").startswith("# Ours.\n")
+
+
+def test_every_migration_of_the_database_counts() -> None:
+    """The message after an update says that tables have changed: copier.yml must know all that changes them."""
+    known = (ROOT / "copier.yml").read_text(encoding="utf-8")
+    migrations = [path for path in (ROOT / "template").rglob("migrations/*.py*") if path.name[0].isdigit()]
+    assert migrations
+    for path in migrations:
+        assert f"include '{path.relative_to(ROOT)}'" in known, path

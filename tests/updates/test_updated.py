@@ -1,0 +1,112 @@
+"""Projects that were updated, with an answer changed on the way, build, boot and pass their tests."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.engine import Engine
+from tests.support import matrix
+from tests.support.matrix import Combination
+from tests.support.project import Project, clean_up, get, own_project
+from tests.support.releases import commit_all, releases
+from tests.support.rendered import tool
+from tests.support.updates import edit, files, render
+from tools.lock import requirements
+
+pytestmark = pytest.mark.rotates(
+    seconds=60,
+    touched_by=[
+        "tests/support/updates.py",
+        "hooks/moved.py",
+    ],
+)
+
+
+OWNER = "1000:1000"
+
+
+def sample() -> Iterator[tuple[Combination, str, Any]]:
+    """Yield a project for each Python on each database, the other answers varied, and an answer to change in it."""
+    questions = ["use_drf", "use_celery", "multi_stage", "database", "python_version"]
+    for number, (python, database) in enumerate(
+        itertools.product(matrix.choices("python_version"), matrix.choices("database"))
+    ):
+        answers = {
+            "python_version": python,
+            "database": database,
+            "use_drf": number % 2 == 0,
+            "use_celery": number // 2 % 2 == 1,
+            "multi_stage": number // 4 % 2 == 1,
+        }
+        question = questions[number % len(questions)]
+        offered = matrix.choices(question)
+        after = offered[(offered.index(answers[question]) + 1) % len(offered)]
+        yield Combination(f"slipway-updated-{number}", answers), question, after
+
+
+@pytest.fixture(scope="session")
+def locked() -> dict[str, str]:
+    """The lines of both locks for the dependencies that the team adds."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--system-certs"]
+    command += ["--generate-hashes", "--no-header", "-"]
+    added = {"requirements.txt": "humanize>=4", "requirements-dev.txt": "humanize>=4\nfactory-boy>=3"}
+    return {
+        lock: subprocess.run(command, input=wanted, capture_output=True, text=True, check=True).stdout
+        for lock, wanted in added.items()
+    }
+
+
+@pytest.fixture
+def team(
+    request: pytest.FixtureRequest, template: Path, tmp_path: Path, locked: dict[str, str], engine: Engine
+) -> Iterator[Project]:
+    """A project of the oldest release, with its team's edits."""
+    combination: Combination = request.param
+    path = render(template, tmp_path / combination.slug, combination.data, next(iter(releases())))
+    edit(path, locked)
+    commit_all(path)
+    made = own_project(path, combination, engine)
+    yield made
+    clean_up(made)
+
+
+@pytest.mark.parametrize(
+    ("team", "question", "answer"),
+    list(sample()),
+    ids=[f"{question}-{each.name}" for each, question, _ in sample()],
+    indirect=["team"],
+)
+def test_an_updated_project_works(team: Project, question: str, answer: Any) -> None:
+    before = files(team.path)
+    said = team.run(tool("copier"), "update", "--defaults", "--vcs-ref", "HEAD", "--data", f"{question}={answer}")
+    after = files(team.path)
+    # It says what is left to do, and nothing else.
+    lock_is_stale = before["pyproject.toml"] != after["pyproject.toml"]
+    assert ("make lock" in said) == lock_is_stale, said
+    assert ("tables have changed" in said) == (question in {"use_drf", "database"}), said
+    assert ("starts empty" in said) == (question == "database"), said
+    team.run("chown", "--recursive", OWNER, ".")
+    commit_all(team.path)
+    lock = (team.path / "requirements-dev.txt").read_text(encoding="utf-8")
+    wanted = {Requirement(each).name for each in requirements(team.path / "pyproject.toml")} - {"uv"}
+    if not all(re.search(rf"(?m)^{re.escape(name)}==", lock) for name in wanted):
+        said = team.docker("build", "--build-arg", "REQUIREMENTS=requirements-dev.txt", ".", fails=True)
+        multi_stage = answer if question == "multi_stage" else team.combination.answers["multi_stage"]
+        first = "requirements.txt" if multi_stage else "requirements-dev.txt"  # the one that is installed first
+        assert f"{first} does not fit pyproject.toml: run `make lock`" in said
+    if lock_is_stale:
+        team.run("make", "lock")
+    team.compose("up", "--build", "--detach", "--wait")
+    assert get(team.address(team.container("web")) + "/").status == 200
+    assert "mail" in team.compose("ps", "--services").split()
+    team.compose("exec", "-T", "web", "python", "-c", "import humanize")
+    assert " passed" in team.compose("exec", "-T", "web", "pytest", "-q", "-p", "no:cacheprovider")
