@@ -104,7 +104,6 @@ READ = """
 import json
 from ledger.models import Entry
 
-
 def whole(entry):
     try:
         text = entry.file.open().read()
