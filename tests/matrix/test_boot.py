@@ -19,7 +19,7 @@ from tests.support.servers import Site, ensure_server, run_name
 def site(project: Project, built: dict[str, Any], pytestconfig: pytest.Config) -> Iterator[Site]:
     """The combination in production, on a database of its own, with Redis, worker and beat if it has them."""
     made = Site(project, ensure_server(project, run_name(pytestconfig)))
-    made.remove()  # what a killed run left
+    made.remove()  # the volume that a killed run left
     try:
         made.start()
         yield made

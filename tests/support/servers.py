@@ -47,17 +47,18 @@ def ensure_server(project: Project, run: str) -> str:
 
 
 def remove_servers(engine: Engine, run: str = "") -> None:
-    """Remove the servers of a run; without its name, those of every run whose process is gone."""
+    """Remove the servers of a run, and the sites beside them; without its name, those of every run that is gone."""
     listing = ["docker", "network", "ls", "--format", "{{.Name}}", "--filter", f"name=^{PREFIX}-"]
     found = subprocess.run(listing, env=engine.env, capture_output=True, text=True, check=False).stdout.split()
     for name in found:
         of = name.split("-")[2]
         if of != run and (run or Path("/proc", of).exists()):
             continue
+        # First what a killed run left on the network, which could not be removed with a container on it.
+        sites = f"docker ps --all --quiet --filter network={name} | xargs --no-run-if-empty docker rm --force --volumes"
         down = f"docker compose --project-name {name.removesuffix('_default')} down --volumes --timeout 1"
-        subprocess.run(
-            ["sh", "-c", f"{down}; docker network rm {name}"], env=engine.env, capture_output=True, check=False
-        )
+        script = f"{sites}; {down}; docker network rm {name}"
+        subprocess.run(["sh", "-c", script], env=engine.env, capture_output=True, check=False)
 
 
 @dataclass
