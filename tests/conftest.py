@@ -17,7 +17,7 @@ from tests.support import images, releases  # noqa: E402
 from tests.support.once import Once  # noqa: E402
 from tests.support.project import Project, remove_images, render_project  # noqa: E402
 
-pytest_plugins = ["tests.plugin.selection", "tests.plugin.scheduling", "tests.plugin.machine", "tests.plugin.report"]
+pytest_plugins = [f"tests.plugin.{name}" for name in ("selection", "scheduling", "machine", "rendering", "report")]
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +33,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def project(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
+def project(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine, template: Path) -> Iterator[Project]:
     """The combination's project, rendered once for all of its tests."""
-    made = render_project(copie_session, engine, request.param)
+    made = render_project(copie_session, engine, request.param, template)
     yield made
     remove_images(made)
 

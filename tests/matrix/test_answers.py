@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import html
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from pytest_copie.plugin import Copie
 
 from tests.engine import Engine
 from tests.support import matrix, rendered
-from tests.support.matrix import ROOT, Combination
+from tests.support.matrix import Combination
 from tests.support.project import Project, get
 from tests.support.rendered import copier_copy, files
 
+TITLE = "org.opencontainers.image.title"
 BAD = {
     "project_name": [
         "",
@@ -100,13 +102,20 @@ GOOD = [
 ]
 
 
+@pytest.fixture(scope="module")
+def plain(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template as a folder without git: Copier need not clone it for each of many renders."""
+    folder = tmp_path_factory.mktemp("plain") / "slipway"
+    return Path(shutil.copytree(template, folder, ignore=shutil.ignore_patterns(".git")))
+
+
 @pytest.mark.parametrize(
     ("question", "answer"), [(question, each) for question, answers in BAD.items() for each in answers]
 )
-def test_a_bad_answer_is_refused(question: str, answer: str, tmp_path: Path) -> None:
+def test_a_bad_answer_is_refused(question: str, answer: str, plain: Path, tmp_path: Path) -> None:
     folder = tmp_path / "site"
     with pytest.raises((ValueError, TypeError)) as refused:
-        copier.run_copy(str(ROOT), folder, data={question: answer}, vcs_ref="HEAD", defaults=True, quiet=True)
+        copier.run_copy(str(plain), folder, data={question: answer}, defaults=True, quiet=True)
     assert not folder.exists() or not list(folder.iterdir())
     said = str(refused.value)
     if question.startswith("project_"):
@@ -136,51 +145,59 @@ def test_on_the_command_line_the_sentence_comes_last(tmp_path: Path) -> None:
         ("Django", "django-site"),
     ],
 )
-def test_a_slug_is_offered_for_every_name(name: str, slug: str, copie: Copie) -> None:
-    result = copie.copy(extra_answers={"project_name": name.strip()[:59]})
+def test_a_slug_is_offered_for_every_name(name: str, slug: str, copie: Copie, plain: Path) -> None:
+    result = copie.copy(extra_answers={"project_name": name.strip()[:59]}, template_dir=plain)
     assert result.exception is None
     assert result.answers["project_slug"] == slug
 
 
-def unusual(copie: Copie, engine: Engine, name: str) -> Project:
-    """Render a project with an unusual name."""
-    combination = Combination(f"slipway-unusual-{GOOD.index(name)}", matrix.default_combination().answers)
-    result = copie.copy(extra_answers=combination.data | {"project_name": name})
-    assert result.exception is None
-    assert result.project_dir
-    return Project(result.project_dir, combination, engine, {"PORT": "0"})
+@pytest.fixture(scope="module")
+def unusual(copie_session: Copie, engine: Engine, plain: Path) -> dict[str, Project]:
+    """A project for each unusual name."""
+    projects = {}
+    for number, name in enumerate(GOOD):
+        combination = Combination(f"slipway-unusual-{number}", matrix.default_combination().answers)
+        result = copie_session.copy(extra_answers=combination.data | {"project_name": name}, template_dir=plain)
+        assert result.exception is None, f"{name}: {result.exception!r}"
+        assert result.project_dir
+        projects[name] = Project(result.project_dir, combination, engine, {"PORT": "0"})
+    return projects
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_an_unusual_name_is_written_as_it_is(name: str, copie: Copie, engine: Engine) -> None:
-    """In all places where a name stands: README, settings, pyproject.toml, and the label of the image."""
-    project = unusual(copie, engine, name)
-    texts = files(project.path)
+def test_an_unusual_name_is_written_as_it_is(name: str, unusual: dict[str, Project]) -> None:
+    """In the README, the settings and pyproject.toml."""
+    texts = files(unusual[name].path)
     assert name in texts["README.md"].splitlines()[0]
     [settings] = re.findall(r"(?m)^SITE_NAME = (.+)$", texts["config/settings.py"])
     assert ast.literal_eval(settings) == name
     assert tomllib.loads(texts["pyproject.toml"])["project"]["description"] == name
-    rendered.python_is_clean(project)
-    project.compose("config", "--quiet")
-    [label] = re.findall(r"(?m)^LABEL .+$", texts["Dockerfile"])
-    (project.path / "Labelled").write_text(f"FROM scratch\n{label}\n", encoding="utf-8")
+    rendered.python_is_clean(unusual[name])
+
+
+def test_an_image_has_an_unusual_name_as_it_is(unusual: dict[str, Project]) -> None:
+    """All the names in one image, each as a label of its own."""
+    lines = ["FROM scratch"]
+    for number, project in enumerate(unusual.values()):
+        [label] = re.findall(rf"(?m)^LABEL {TITLE}=.+$", files(project.path)["Dockerfile"])
+        lines.append(label.replace(TITLE, f"name{number}"))
+    (project.path / "Labelled").write_text("\n".join([*lines, ""]), encoding="utf-8")
     try:
         project.docker("build", "--quiet", "--file", "Labelled", "--tag", project.slug, ".")
-        assert project.inspect(project.slug)["Config"]["Labels"]["org.opencontainers.image.title"] == name
+        labels = project.inspect(project.slug)["Config"]["Labels"]
+        assert labels == {f"name{number}": name for number, name in enumerate(unusual)}
     finally:
         project.docker("image", "rm", "--force", project.slug)
 
 
 # The others differ in no way that a page or a build would meet: the matrix's own names have an accent, quotes and "&".
 @pytest.mark.parametrize("name", ["C# & F# in 100%", "Rocket 🚀"])
-def test_a_site_with_an_unusual_name_works(name: str, copie: Copie, engine: Engine) -> None:
-    project = unusual(copie, engine, name)
+def test_a_site_with_an_unusual_name_works(name: str, unusual: dict[str, Project]) -> None:
+    project = unusual[name]
     try:
         project.docker("build", "--quiet", "--tag", project.slug, ".")
         options = ("--detach", "--publish", "127.0.0.1:0:8000", "--env", "DEBUG=1", "--name", project.slug)
-        container = project.docker("run", *options, project.slug).strip()
-        project.wait_healthy(container)
-        home = get(project.address(container) + "/")
+        home = get(project.wait_answering(project.docker("run", *options, project.slug).strip()) + "/")
         assert home.status == 200
         assert f"<h1>{html.escape(name)}</h1>" in home.text
     finally:

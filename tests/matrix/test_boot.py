@@ -27,13 +27,8 @@ def site(project: Project, built: dict[str, Any], pytestconfig: pytest.Config) -
         made.remove()
 
 
-@pytest.fixture(scope="module")
-def address(site: Site) -> str:
-    """The site's address."""
-    return site.project.address(site.containers["web"])
-
-
-def test_it_serves(site: Site, address: str) -> None:
+def test_it_serves(site: Site) -> None:
+    address = site.address
     assert get(f"{address}/livez").text == "ok\n"
     assert get(f"{address}/readyz", {"Host": "10.0.0.1"}).text == "ok\n"
     home = get(f"{address}/", {"X-Request-ID": "trace-1"})
@@ -50,7 +45,8 @@ def test_it_serves(site: Site, address: str) -> None:
 
 
 def test_its_content(site: Site, built: dict[str, Any]) -> None:
-    seen = json.loads(site.project.docker("exec", site.containers["web"], "python", "-c", LOOK))
+    health = built["Config"]["Healthcheck"]["Test"][1:]
+    seen = json.loads(site.project.docker("exec", site.containers["web"], "python", "-c", LOOK, *health))
     assert str(seen["uid"]) == built["Config"]["User"].partition(":")[0]
     assert seen["tools"] == []
     assert seen["modules"] == []
@@ -59,13 +55,14 @@ def test_its_content(site: Site, built: dict[str, Any]) -> None:
     assert seen["canary"] == []
     assert not {".env", ".git", ".venv", "tests", "compose.yaml"} & set(seen["app"])
     assert seen["server"], "the server is the first process"
+    assert seen["healthy"]
 
 
-def test_a_task_sent_over_http_is_done(site: Site, address: str) -> None:
-    asked.task(site.project, address, site.python)
+def test_a_task_sent_over_http_is_done(site: Site) -> None:
+    asked.task(site.project, site.address, site.python)
 
 
-def test_it_stops_cleanly_and_logged_json(site: Site, address: str) -> None:
+def test_it_stops_cleanly_after_logs_in_json(site: Site) -> None:
     codes = site.stop()
     assert set(codes.values()) == {0}, codes
     assert set(codes) == {"web"} | ({"worker", "beat"} if site.project.combination.answers["use_celery"] else set())

@@ -17,9 +17,9 @@ PLANTED = (
     "config/.env",
     "backup.sql",
 )
-# Runs inside the image, as its user, and tells about it.
+# Runs inside the image, as its user, with the command of its health check, and tells about it.
 LOOK = r"""
-import importlib.util, json, os, shutil, subprocess
+import importlib.util, json, os, shutil, subprocess, sys
 def lines(*command):
     return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
 print(json.dumps({
@@ -30,6 +30,7 @@ print(json.dumps({
     "unreadable": lines("find", "/app", "-not", "-readable"),
     "app": sorted(os.listdir("/app")),
     "canary": lines("grep", "-rlsF", "CANARY", "/app", "/opt", "/srv", "/etc", "/home", "/tmp"),
+    "healthy": subprocess.run(sys.argv[1:]).returncode == 0,
     "server": "granian" in open("/proc/1/maps").read(),
 }))
 """.replace("CANARY", CANARY)

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,24 @@ class Project:
         shell = ("python", "manage.py", "shell", "--no-imports", "-c", code)
         return credentials(self, self.compose("exec", "-T", "web", *shell))
 
+    def wait_answering(self, container: str, seconds: float = 120) -> str:
+        """Wait until a container's site answers, and return its URL; CommandError if it ends or takes too long.
+
+        That costs less than Docker's health checks, each of which starts a process.
+        """
+        address = self.address(container)
+        start = time.monotonic()
+        looks = 0
+        while time.monotonic() - start < seconds:
+            with suppress(OSError):
+                if get(f"{address}/livez").status == 200:
+                    return address
+            looks += 1
+            if looks % 20 == 0 and not self.inspect(container)["State"]["Running"]:
+                break
+            time.sleep(0.1)
+        raise CommandError(f"{container} does not answer:\n{self.docker('logs', container)}")
+
     def wait_healthy(self, container: str, seconds: float = 120) -> None:
         """Wait until a container's HEALTHCHECK passes; CommandError with its log if it ends or takes too long."""
         deadline = time.monotonic() + seconds
@@ -154,18 +173,15 @@ class Project:
 
 
 def make_project(copie: Copie, engine: Engine, combination: Combination) -> Project:
-    """Render a combination as its user would have it: in git, with the answers that were asked for.
-
-    What a run that was killed has left of it is removed first.
-    """
+    """Render a combination, and remove the containers and volumes that a killed run left of it."""
     project = render_project(copie, engine, combination)
     project.compose(*DOWN)
     return project
 
 
-def render_project(copie: Copie, engine: Engine, combination: Combination) -> Project:
-    """Do the same for a project that no earlier run can have started."""
-    result = copie.copy(extra_answers=combination.data)
+def render_project(copie: Copie, engine: Engine, combination: Combination, template: Path | None = None) -> Project:
+    """Render a combination into a git repository of its own, from `template` or else from this repository."""
+    result = copie.copy(extra_answers=combination.data, template_dir=template)
     assert result.exception is None, f"{combination.name}: {result.exception!r}"
     assert result.project_dir
     assert result.answers == combination.data

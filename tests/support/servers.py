@@ -68,13 +68,15 @@ class Site:
     project: Project
     network: str
     containers: dict[str, str] = field(default_factory=dict)  #: service -> container
+    address: str = ""  #: the site's URL, once it has started
 
     def __post_init__(self) -> None:
-        self.services: dict[str, Any] = yaml.safe_load(self.project.compose("config"))["services"]
-        production = (self.project.path / "compose.production.yaml").read_text(encoding="utf-8")
-        self.commands = {
-            name: service.get("command") for name, service in yaml.safe_load(production)["services"].items()
-        }
+        development, production = (
+            yaml.safe_load((self.project.path / name).read_text(encoding="utf-8"))["services"]
+            for name in ("compose.yaml", "compose.production.yaml")
+        )
+        self.services: dict[str, Any] = development
+        self.commands = {name: service.get("command") for name, service in production.items()}
         self.variables = {
             name: value
             for name, value in self.services["web"]["environment"].items()
@@ -92,7 +94,9 @@ class Site:
             self.variables["DATABASE_URL"] = self.variables["DATABASE_URL"].removesuffix("/app") + f"/{self.name}"
         if "redis" in self.services:
             redis = self.services["redis"]
-            self.run("redis", redis["image"], *redis["command"], variables=redis["environment"])
+            options = ("--detach", "--no-healthcheck")
+            command = redis["command"].split()
+            self.run("redis", redis["image"], *command, options=options, variables=redis["environment"])
             url = self.variables["REDIS_URL"]
             self.variables["REDIS_URL"] = url.replace("@redis:", f"@{self.containers['redis']}:")
 
@@ -107,8 +111,8 @@ class Site:
         image = self.project.slug
         if self.project.database != "sqlite":  # which the web container migrates itself
             self.run("migrate", image, *self.commands["migrate"].split(), options=("--rm", "--no-healthcheck"))
-        self.run("web", image, options=("--detach", "--publish", "127.0.0.1:0:8000"))
-        self.project.wait_healthy(self.containers["web"])
+        self.run("web", image, options=("--detach", "--no-healthcheck", "--publish", "127.0.0.1:0:8000"))
+        self.address = self.project.wait_answering(self.containers["web"])
         for name in ("worker", "beat"):
             if name in self.commands:
                 self.run(name, image, *self.commands[name].split(), options=("--detach", "--init", "--no-healthcheck"))
