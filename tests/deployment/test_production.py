@@ -27,7 +27,10 @@ from tests.support.project import clean_up, free_port, make_project, until
 
 pytestmark = pytest.mark.rotates(
     seconds=200,
-    touched_by=["*compose.production*", "*Caddyfile*", "*deploy.sh*", "*/production.sh", "hooks/production/*"],
+    touched_by=[
+        *("*compose.production*", "*Caddyfile*", "*on_compose*deploy.sh*", "*/production.sh", "hooks/production/*"),
+        "tests/support/production.py",
+    ],
 )
 
 

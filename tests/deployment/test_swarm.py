@@ -14,6 +14,7 @@ import yaml
 from pytest_copie.plugin import Copie
 
 from tests.engine import Engine, ensure_image
+from tests.engine.engine import locked
 from tests.support import matrix, rendered
 from tests.support.matrix import Combination
 from tests.support.production import Load, Production, add_ledger
@@ -22,7 +23,11 @@ from tests.support.servers import run_name
 from tests.support.swarm import join_swarm, swarm_state
 
 pytestmark = pytest.mark.rotates(
-    seconds=300, touched_by=["*stack.yaml*", "*on_swarm*", "*Caddyfile*", "hooks/swarm/*", "tests/support/swarm.py"]
+    seconds=300,
+    touched_by=[
+        *("*stack.yaml*", "*on_swarm*", "*Caddyfile*", "hooks/swarm/*"),
+        *("tests/support/swarm.py", "tests/support/production.py"),
+    ],
 )
 
 # Keys that `docker stack deploy` drops without a word, or refuses.
@@ -156,9 +161,9 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     project = make_project(copie_session, engine, Combination(f"slipway-swarm-{request.param}", answers))
     remove(project)  # what a killed run left
     add_ledger(project)
-    swarm = Swarm(project, free_port(), free_port())
-    yield swarm
-    remove(project)
+    with locked("swarm"):  # an engine is in one Swarm at a time
+        yield Swarm(project, free_port(), free_port())
+        remove(project)
     clean_up(project)
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from tests.engine import Engine, EngineError, ImageUnavailable, debian, ensure_engine, ensure_image, images
 
+pytestmark = pytest.mark.rotates(seconds=80, touched_by=["tests/engine/*"])
+
 Docker = Callable[..., str]
 PASSWORD = "p'w\\d $x"
 PLAIN_PASSWORD = "pw d $x"  # MySQL's image puts it between quotes as it is

@@ -20,7 +20,7 @@ from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 
 # Into how many parts the drills that rotate are divided: as few as fit the time of a run.
-PARTS = 5
+PARTS = 6
 # What a combination goes through, in this order; beside them, all else.
 STAGES = ["test_render", "test_lock", "test_image", "test_boot", "test_development", "test_checks", "test_update"]
 # Modules that set up a project for each of their first parameters, and share nothing between them.
@@ -92,11 +92,12 @@ def git_lines(*arguments: str) -> list[str]:
 def turn(part: int | None, since: str | None) -> Turn:
     """Return whose turn it is: the number of commits says which part, so that the next commit has the next.
 
-    The change is what differs from `since`, or else from where this branch left its upstream, or else from the
-    commit before: a clean clone is its upstream. What is not committed belongs to it.
+    The change is what differs from `since`. If that names no commit here, it is what differs from where this branch
+    left its upstream, or from the commit before in a clean clone. What is not committed belongs to it.
     """
     commits = len(git_lines("rev-list", "HEAD"))
-    if since is None:
+    # GitHub's `before` is zeros for a new branch, and a commit that is not here after a forced push.
+    if not since or not git_lines("rev-parse", "--verify", "--quiet", f"{since}^{{commit}}"):
         bases = git_lines("merge-base", "HEAD", "@{upstream}")
         since = bases[0][:12] if bases and bases != git_lines("rev-parse", "HEAD") else "HEAD^"
     untracked = git_lines("ls-files", "--others", "--exclude-standard")

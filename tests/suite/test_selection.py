@@ -7,11 +7,12 @@ import itertools
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 
 import pytest
 import yaml
 
-from tests.plugin.selection import combination_of, divide, in_shard, turn
+from tests.plugin.selection import combination_of, divide, git_lines, in_shard, turn
 from tests.support import matrix
 from tests.support.matrix import ROOT
 
@@ -57,16 +58,17 @@ def test_every_run_has_every_combination() -> None:
         assert {each.name for each in matrix.covering()} <= ran, stage
     everything = collected("--full")
     assert set(ids) < set(everything)
-    assert sum("/test_development.py" in name for name in everything) == 4 * sum(
-        "/test_development.py" in name for name in ids
-    )
+    assert {combination_of(name) for name in everything if "/test_development.py" in name} == {
+        each.name for each in matrix.combinations()
+    }
 
 
 def test_each_part_of_the_rotation_has_drills_of_its_own() -> None:
     first, second = (set(collected("--since", "HEAD", "--part", part)) for part in ("1", "2"))
     assert first - second
     assert second - first
-    assert not any(name in first & second for name in collected("--full") if "test_production.py" in name)
+    both = {name for name in first & second if "test_production.py" in name}
+    assert not both or turn(None, "HEAD").changed, "only what is not committed yet touches a drill in each part"
 
 
 def test_drills_are_dealt_out_evenly() -> None:
@@ -75,6 +77,21 @@ def test_drills_are_dealt_out_evenly() -> None:
     assert sorted(name for part in parts for name in part) == sorted(seconds)
     assert {sum(seconds[name] for name in part) for part in parts} == {50, 40}
     assert divide({}, 2) == [set(), set()]
+
+
+def test_what_a_change_is_compared_with() -> None:
+    before = turn(None, "HEAD^")
+    assert before.since == "HEAD^"
+    for unknown in (None, "", "0" * 40, "no-such-branch"):
+        assert turn(None, unknown).since in ("HEAD^", turn(None, None).since), unknown
+
+
+def test_every_pattern_of_what_touches_a_drill_matches_a_file() -> None:
+    names = git_lines("ls-files", "-z")[0].split("\0")
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for listed in re.findall(r"touched_by=\[(.*?)\]", path.read_text(encoding="utf-8"), re.DOTALL):
+            for pattern in re.findall(r'"([^"]+)"', listed):
+                assert any(fnmatch(name, pattern) for name in names), f"{path.name}: nothing is called {pattern}"
 
 
 def test_what_a_change_touches_runs_in_any_case() -> None:
