@@ -41,5 +41,15 @@ def task(project: Project, address: str, shell: Callable[[str], str]) -> None:
     sent = get(exports, ada, method="POST")
     assert sent.status == 202
     url = f"{exports}{json.loads(sent.text)['id']}/"
-    until(lambda: json.loads(get(url, ada).text)["state"] == "SUCCESS", 30, every=0.1)
-    assert json.loads(get(url, ada).text)["data"]["username"] == "ada"
+    answer = sent
+
+    def done() -> bool:
+        nonlocal answer
+        answer = get(url, ada)
+        return answer.status == 200 and json.loads(answer.text)["state"] == "SUCCESS"
+
+    try:
+        until(done, 30, every=0.1)
+    except AssertionError:
+        raise AssertionError(f"after 30 s the task is not done: {answer.status} {answer.text}") from None
+    assert json.loads(answer.text)["data"]["username"] == "ada"

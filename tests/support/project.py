@@ -102,8 +102,9 @@ class Project:
         try:
             return self.run("docker", "compose", "--progress", "quiet", *arguments, fails=fails)
         except CommandError as error:
-            if arguments[0] == "up":
-                logs = self.run("docker", "compose", "logs", "--no-color", "--tail", "40")
+            if "up" in arguments:
+                options = arguments[: arguments.index("up")]
+                logs = self.run("docker", "compose", *options, "logs", "--no-color", "--tail", "40")
                 raise CommandError(f"{error}\n--- logs ---\n{logs}") from None
             raise
 

@@ -142,6 +142,7 @@ def metadata_is_valid(project: Project) -> None:
     assert pyproject["project"]["name"] == project.slug
     answers = yaml.safe_load((project.path / ".copier-answers.yml").read_text(encoding="utf-8"))
     assert {name: answers[name] for name in matrix.questions()} == project.combination.data
+    assert [*linter.run((project.path / ".copier-answers.yml").read_text(encoding="utf-8"), YAMLLINT)] == []
     assert answers["_commit"]
     assert answers["_src_path"]
 

@@ -17,8 +17,8 @@ import yaml
 
 from tests.engine import Engine
 from tests.engine.engine import locked
-from tests.support.own_checks import MYPY, TESTS, mypy_volume
-from tests.support.project import Project
+from tests.support.own_checks import MYPY, RUFF, TESTS, mypy_volume
+from tests.support.project import DOWN, CommandError, Project
 
 PREFIX = "slipway-matrix"
 KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
@@ -42,7 +42,11 @@ def ensure_server(project: Project, run: str) -> str:
         if project.database == "sqlite":
             project.docker("network", "create", network)
         else:
-            project.compose("--project-name", name, "up", "--detach", "--wait", "database")
+            try:
+                project.compose("--project-name", name, "up", "--detach", "--wait", "database")
+            except CommandError:
+                project.compose("--project-name", name, *DOWN)  # else the next would take it for a server
+                raise
     return network
 
 
@@ -130,7 +134,7 @@ class Site:
             f"{folder}:/app",
             *mypy_volume(self.project),
         )
-        return self.run("checks", image, "sh", "-ec", f"{TESTS}; {MYPY}", options=options)
+        return self.run("checks", image, "sh", "-ec", f"{TESTS}; {RUFF}; {MYPY}", options=options)
 
     def run(
         self,
