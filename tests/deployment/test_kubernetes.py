@@ -31,7 +31,7 @@ from tests.support.rendered import files
 pytestmark = pytest.mark.rotates(
     seconds=90,
     touched_by=[
-        "*on_kubernetes*",
+        "*kubernetes*",
         "tests/support/cluster.py",
     ],
 )

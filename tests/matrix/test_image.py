@@ -48,13 +48,18 @@ def test_a_code_edit_keeps_every_layer_but_the_code(project: Project, built: dic
     view = project.path / "config" / "views.py"
     text = view.read_text(encoding="utf-8")
     edited = f"{project.slug}:edited"
+    layers = built["RootFS"]["Layers"]
     try:
-        view.write_text(text + "\n# edited\n", encoding="utf-8")
-        project.docker("build", "--quiet", "--tag", edited, ".")
+        # Twice: of several first builds at once, BuildKit may keep but one as a step's cache.
+        for number in range(2):
+            before = layers
+            view.write_text(f"{text}\n# edited {number}\n", encoding="utf-8")
+            project.docker("build", "--quiet", "--tag", edited, ".")
+            layers = project.inspect(edited)["RootFS"]["Layers"]
+            if layers[:-1] == before[:-1]:
+                break
     finally:
         view.write_text(text, encoding="utf-8")
-    layers = project.inspect(edited)["RootFS"]["Layers"]
-    project.docker("image", "rm", edited)
-    before = built["RootFS"]["Layers"]
-    assert len(layers) == len(before)
-    assert [index for index, layer in enumerate(layers) if layer != before[index]] == [len(layers) - 1]
+        project.docker("image", "rm", "--force", edited)
+    assert layers[:-1] == before[:-1]
+    assert layers[-1] != before[-1]

@@ -9,8 +9,10 @@ from typing import NoReturn
 
 import copier
 import pytest
+import yaml
 
 from tests.support import rendered
+from tests.support.matrix import ROOT
 from tests.support.project import Project
 from tests.support.rendered import copier_copy, files
 
@@ -46,6 +48,16 @@ def test_it_renders_again_without_trust_and_without_network(
     first.pop(".copier-answers.yml")
     second.pop(".copier-answers.yml")
     assert second == first
+
+
+def test_files_have_plain_names_and_the_table_of_files_names_those_that_are_there() -> None:
+    template = ROOT / "template"
+    named = {path.relative_to(template).as_posix() for path in template.rglob("*")}
+    assert [name for name in named if "{" in name] == ["{{_copier_conf.answers_file}}.jinja"]
+    document = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    listed = [line[1:] for lines in document["_exclude"] for line in lines.splitlines() if line.startswith("/")]
+    assert listed
+    assert {name for name in listed if not {name, f"{name}.jinja"} & named} == set()
 
 
 def test_the_command_line_needs_no_trust_and_tells_what_comes_next(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def images(combination: Combination) -> list[str]:
     document = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
     templates = [
         re.search(r"^ARG PYTHON_IMAGE=(.+)$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
-        for dockerfile in (ROOT / "template").glob("*Dockerfile*")
+        for dockerfile in (ROOT / "hooks" / "docker").glob("*_stage.Dockerfile")
     ]
     servers = [document[name]["default"] for name in document if name.endswith("_image")]
     found = [templates[0].group(1) if templates[0] else "", *servers]

@@ -39,6 +39,7 @@ def clone_with_releases(folder: Path) -> Path:
     if git("diff", "--cached", "--name-only", at=folder):
         git("commit", "--quiet", "--message", "What is not committed yet", at=folder)
         git("reset", "--quiet", "--hard", at=folder)
+        git("clean", "--quiet", "--force", "-d", at=folder)  # what has been removed or renamed
     git("gc", "--quiet", "--prune=now", at=folder)  # every render clones it: two files instead of thousands
     return folder
 

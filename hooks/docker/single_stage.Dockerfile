@@ -52,4 +52,4 @@ EOF
 # If a model or an app's ready() imports one of these modules, take its --exclude away.
 COPY --exclude=**/admin.py {{ '--exclude=**/api.py ' if use_drf }}--exclude=**/urls.py --exclude=**/views.py --exclude=templates . .
 RUN BUILDING=1 PYTHONDONTWRITEBYTECODE=1 python manage.py collectstatic --no-input --verbosity 0
-{% include 'hooks/Dockerfile.runtime' %}
+{% include 'hooks/docker/runtime.Dockerfile' %}

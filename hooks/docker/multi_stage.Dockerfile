@@ -60,4 +60,4 @@ WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH
 COPY --from=environment /opt/venv /opt/venv
 COPY --from=static /srv/static /srv/static
-{% include 'hooks/Dockerfile.runtime' %}
+{% include 'hooks/docker/runtime.Dockerfile' %}
