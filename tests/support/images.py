@@ -29,7 +29,9 @@ print(json.dumps({
     "writable": lines("find", "/app", "/opt", "/srv", "/usr", "-writable", "-not", "-type", "l"),
     "unreadable": lines("find", "/app", "-not", "-readable"),
     "app": sorted(os.listdir("/app")),
-    "canary": lines("grep", "-rlsF", "CANARY", "/app", "/opt", "/srv", "/etc", "/home", "/tmp"),
+    "canary": lines(
+        "grep", "-rlsF", "--exclude-dir=site-packages", "CANARY", "/app", "/opt", "/srv", "/etc", "/home", "/tmp"
+    ),
     "healthy": subprocess.run(sys.argv[1:]).returncode == 0,
     "server": "granian" in open("/proc/1/maps").read(),
 }))
