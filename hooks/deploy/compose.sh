@@ -1,5 +1,5 @@
 #!/bin/sh
-# Bring a version into production: `deploy.sh` the commit that is checked out, `deploy.sh --rollback TAG` an earlier one.
+# Deploy to production: `deploy.sh` the checked-out commit, `deploy.sh --rollback TAG` an earlier version.
 task=deploy
 [ "${1:-}" != --rollback ] || task=rollback
 . "$(dirname "$0")/production.sh"
@@ -34,7 +34,7 @@ if ! docker image inspect "$image" > /dev/null 2>&1; then
     esac
 fi
 
-# Made here: what Docker makes belongs to root.
+# Created here, because Docker would create them as root.
 mkdir -p {{ 'data/database ' if has_database_server }}{{ 'data/redis ' if use_celery }}data/caddy data/site/media
 touch data/releases
 [ "$(id -u)" != 0 ] || chown -R "$APP_USER" data

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Bring a version to the cluster: `deploy.sh` the commit that is checked out, `deploy.sh --rollback TAG` an earlier one.
-# OVERLAY=staging is for staging; TAG=... for another version, by its tag or by its digest, sha256:...
+# Deploy to the cluster: `deploy.sh` the checked-out commit, `deploy.sh --rollback TAG` an earlier version.
+# OVERLAY=staging selects staging; TAG=... selects another version, by its tag or its digest, sha256:...
 set -eu
 cd "$(dirname "$0")/.."
 overlay=deploy/kubernetes/overlays/${OVERLAY:=production}
@@ -38,12 +38,12 @@ context=$(kubectl config current-context 2> /dev/null) || stop "kubectl has no c
 manifests=$(kubectl kustomize "$overlay") || stop "$overlay cannot be built: the lines above tell why"
 manifests=$(printf '%s\n' "$manifests" | sed "s|:set-by-make-deploy$|$version|")
 
-# The context by its name: another terminal may choose another one meanwhile.
+# The context by its name, because another terminal could switch it meanwhile.
 cluster() {
     kubectl --context "$context" --namespace "$namespace" "$@"
 }
 
-# apply SELECTOR: those of the manifests that it selects
+# apply SELECTOR: apply the manifests that it selects
 apply() {
     printf '%s\n' "$manifests" | cluster apply --filename - --selector "$1"
 }
@@ -53,11 +53,11 @@ echo "$TAG goes to $namespace in the cluster $context"
 
 migrate() {
     [ -z "$(cluster get job migrate --ignore-not-found --output jsonpath='{.status.active}')" ] || stop "Another deploy is migrating: wait for it"
-    # With its pod, which would be taken for the new one's.
+    # With its pod, which would be mistaken for the new one's.
     cluster delete job migrate --ignore-not-found --cascade=foreground
     apply "$component=migrate" || stop "The cluster refuses the migrations, and the version that runs goes on running"
     while :; do
-        # How the Job ended, or what its pod waits for.
+        # How the Job ended, or why its pod is waiting.
         state=$(cluster get job,pod --selector "$component=migrate" --output \
             jsonpath='{.items[*].status.conditions[?(@.status=="True")].type} {.items[*].status.containerStatuses[*].state.waiting.reason}') || true
         case "$state" in
@@ -74,7 +74,7 @@ migrate() {
     done
 }
 
-# Not `rollout undo`, which hides from the next apply what it brought back: that would then stay for ever.
+# Not `rollout undo`: the next apply would not see what that restored, and would leave it in place.
 before=$(cluster apply view-last-applied $kinds --selector "$component in ($site)" --output json)
 
 # undo REASON
@@ -83,7 +83,7 @@ undo() {
     stop "$1, and the version before comes back, if there was one"
 }
 
-# ready NAME: wait until its new pods are
+# ready NAME: wait until its new pods are ready, or undo
 ready() {
     cluster rollout status "deployment/$1" && return
     newest=$(cluster get pods --selector "$component=$1" --sort-by .metadata.creationTimestamp --output name | tail -n 1)

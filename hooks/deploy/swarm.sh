@@ -1,5 +1,5 @@
 #!/bin/sh
-# Bring a version to the Swarm: `deploy.sh` the commit that is checked out, `deploy.sh --rollback TAG` an earlier one.
+# Deploy to the Swarm: `deploy.sh` the checked-out commit, `deploy.sh --rollback TAG` an earlier version.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -8,7 +8,7 @@ stop() {
     exit 1
 }
 
-# setting NAME: what production.env says
+# setting NAME: print its value in production.env
 setting() {
     sed -n "s/^$1=//p" production.env 2> /dev/null | tail -n 1
 }
@@ -18,7 +18,7 @@ for secret in secret_key database_password database_url{{ ' redis.conf redis_url
     [ -s "secrets/$secret" ] || stop "secrets/$secret is missing or empty: run make secrets"
 done
 [ -n "$(setting SITE_HOST)" ] || stop "SITE_HOST is missing: write SITE_HOST=www.example.com into production.env"
-# As docker reads it: a line is a name and a value, without quotes.
+# Read as Docker does: NAME=VALUE lines, without quotes.
 while IFS= read -r line; do
     case "$line" in [A-Z]*=*) export "$line" ;; esac
 done < production.env
@@ -44,7 +44,7 @@ case "$IMAGE" in
        resolve=never ;;
 esac
 
-# keep config|secret NAME FILE: under a name that its content gives, which NAME_HASH tells the stack
+# keep config|secret NAME FILE: create it with a hash of its content in the name, and set NAME_HASH for the stack
 keep() {
     hash=$(sha256sum "$3" | cut -c 1-12)
     name=$(echo "$2" | tr '[:lower:].' '[:upper:]_')
@@ -60,11 +60,11 @@ keep secret database_url secrets/database_url
 keep secret redis_conf secrets/redis.conf
 keep secret redis_url secrets/redis_url
 {% endif %}
-# Another host's name in the URL: then there is no database here.
+# With another host in the URL, no database runs here.
 grep -q '@database[:/]' secrets/database_url || export DATABASE_REPLICAS=0
 export STACK IMAGE
 
-# In a terminal it shows how far each service is; in a log that would be hundreds of lines.
+# Show progress in a terminal only: in a log it would be hundreds of lines.
 quiet=$([ -t 1 ] || echo --quiet)
 deploy_stack() {
     docker stack deploy $quiet --detach=false --with-registry-auth --resolve-image "$resolve" --prune --compose-file deploy/stack.yaml "$STACK"
@@ -86,7 +86,7 @@ if [ "${1:-}" != --rollback ]; then
         --secret "source=${STACK}_redis_url_$REDIS_URL_HASH,target=redis_url" --env REDIS_URL_FILE=/run/secrets/redis_url \
 {% endif %}
         --env-file production.env "$IMAGE" python manage.py migrate > /dev/null
-    # To wait is left to us: Docker would wait for a job that failed as well.
+    # Poll, because Docker would keep waiting for a job that has failed.
     while :; do
         state=$(docker service ps --format '{% raw %}{{.CurrentState}}{% endraw %}' "$migrate" | head -n 1)
         case "$state" in Complete* | Failed* | Rejected* | Shutdown*) break ;; esac
@@ -101,7 +101,7 @@ if [ "${1:-}" != --rollback ]; then
 fi
 
 services="web{{ ' worker beat' if use_celery }}"
-# The services whose last update did not get through, and when that was
+# Print the services whose last update was rolled back or paused, and when it started
 undone() {
     for service in $services; do
         docker service inspect --format "{% raw %}{{if .UpdateStatus}}$service {{.UpdateStatus.State}} {{.UpdateStatus.StartedAt}}{{end}}{% endraw %}" "${STACK}_$service"
@@ -117,7 +117,7 @@ if [ -n "$failed" ]; then
     docker service logs --raw --tail 10 "$(echo "$worst" | cut -d ' ' -f 2)" >&2 || true
     reason=$(echo "$worst" | cut -d ' ' -f 3-)
     echo "$failed: ${reason:-its health check does not pass}" >&2
-    # That one is back already, and the others belong to it.
+    # Swarm has rolled that one back already: the others follow.
     for service in $services; do
         [ "$service" = "$failed" ] || docker service rollback --quiet --detach=false "${STACK}_$service" > /dev/null || true
     done

@@ -5,41 +5,41 @@ ARG PYTHON_IMAGE=python:{{ python_version }}-slim-trixie
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /app
 {% if uses_mysqlclient %}
-# mysqlclient has no wheel: it is compiled here. Debian keeps no old versions that could be pinned.
+# mysqlclient has no wheel: it is compiled here. Nothing is pinned, because Debian removes old versions.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes gcc libc6-dev libmariadb-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
 {% endif %}
 COPY requirements-build.txt ./
-# A package index of your own: `docker build --secret id=index-url,env=INDEX_URL .` leaves no trace of its password.
+# For a private package index: `docker build --secret id=index-url,env=INDEX_URL .` keeps its password out of the image.
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=index-url,env=PIP_INDEX_URL \
     pip install --quiet --disable-pip-version-check --no-compile --root-user-action ignore --require-hashes --requirement requirements-build.txt
 
 # Outside /app: a bind mount would hide it.
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
 COPY requirements.txt ./
-# Sources of translations and of scripts are of no use at run time; scripts must still find theirs.
+# Translation sources and source maps are not used at run time. Maps are only emptied, because scripts refer to them.
 RUN --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=index-url,env=UV_DEFAULT_INDEX \
     uv venv --quiet $VIRTUAL_ENV \
     && uv pip install --quiet --system-certs --link-mode copy --compile-bytecode --no-deps --require-hashes --requirement requirements.txt \
     || { echo "requirements.txt cannot be installed; if pyproject.toml or the database has changed, run \`make lock\`" >&2; exit 1; } \
     && find $VIRTUAL_ENV -name '*.po' -delete -o -name '*.map' -exec truncate --size 0 {} +
 COPY pyproject.toml ./
-# Nothing can be fetched here: this succeeds only if the lock installed all that pyproject.toml asks for.
+# Offline, this succeeds only if the lock has installed everything that pyproject.toml requires.
 RUN uv pip install --quiet --no-cache --offline --no-index --requirement pyproject.toml 2> /dev/null \
     || { echo "requirements.txt does not fit pyproject.toml: run \`make lock\`" >&2; exit 1; }
 
 
-# A stage of its own: the runtime image takes the environment over while this is at work.
+# A separate stage, which runs while the runtime image copies the environment.
 FROM build AS static
-# What collecting static files reads. Edit what it does not import, and it does not run again.
-# If a model or an app's ready() imports one of these modules, take its --exclude away.
+# Leave out modules that collectstatic does not import, so that editing them does not run it again.
+# If a model or an app's ready() imports one of them, remove its --exclude.
 COPY --exclude=**/admin.py {{ '--exclude=**/api.py ' if use_drf }}--exclude=**/urls.py --exclude=**/views.py --exclude=templates . .
 RUN BUILDING=1 python manage.py collectstatic --no-input --verbosity 0
 
 
-# Development asks for requirements-dev.txt, and gets its packages on top of production's.
+# Development sets requirements-dev.txt, which is installed on top of production's packages.
 FROM build AS environment
 ARG REQUIREMENTS=requirements.txt
 COPY ${REQUIREMENTS} ./

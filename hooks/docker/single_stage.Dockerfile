@@ -5,13 +5,13 @@ WORKDIR /app
 # Outside /app: a bind mount would hide it.
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
 {% if uses_mysqlclient %}
-# Debian keeps no old versions that could be pinned.
+# Nothing is pinned, because Debian removes old versions.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --no-install-recommends --yes libmariadb3 && rm -rf /var/lib/apt/lists/*
 {% endif %}
 
-# One step: what a later one would remove stays in the image. The tools come, do their work and go.
-# A package index of your own: `docker build --secret id=index-url,env=INDEX_URL .` leaves no trace of its password.
+# One step, because files that a later step removes stay in the image: it installs, uses and removes the build tools.
+# For a private package index: `docker build --secret id=index-url,env=INDEX_URL .` keeps its password out of the image.
 ARG REQUIREMENTS=requirements.txt
 COPY pyproject.toml requirements-build.txt ${REQUIREMENTS} ./
 {% if uses_mysqlclient %}
@@ -26,7 +26,7 @@ PYTHONDONTWRITEBYTECODE=1 pip install --quiet --disable-pip-version-check --no-c
 uv venv --quiet $VIRTUAL_ENV
 {% if uses_mysqlclient %}
 install="uv pip install --quiet --system-certs --link-mode copy --compile-bytecode --no-deps --require-hashes --requirement ${REQUIREMENTS}"
-# mysqlclient has no wheel. It is compiled the first time, and then comes from the cache.
+# mysqlclient has no wheel: it is compiled once, and then comes from the cache.
 if ! $install 2> /dev/null; then
   apt-get update
   apt-get install --no-install-recommends --yes gcc libc6-dev libmariadb-dev pkg-config
@@ -39,17 +39,17 @@ fi
 uv pip install --quiet --system-certs --link-mode copy --compile-bytecode --no-deps --require-hashes --requirement ${REQUIREMENTS} ||
   { echo "${REQUIREMENTS} cannot be installed; if pyproject.toml or the database has changed, run \`make lock\`" >&2; exit 1; }
 {% endif %}
-# Nothing can be fetched here: this succeeds only if the lock installed all that pyproject.toml asks for.
+# Offline, this succeeds only if the lock has installed everything that pyproject.toml requires.
 uv pip install --quiet --no-cache --offline --no-index --requirement pyproject.toml 2> /dev/null ||
   { echo "${REQUIREMENTS} does not fit pyproject.toml: run \`make lock\`" >&2; exit 1; }
 PYTHONDONTWRITEBYTECODE=1 pip uninstall --quiet --root-user-action ignore --yes uv
 rm --force $VIRTUAL_ENV/.lock /tmp/uv-*.lock
-# Sources of translations and of scripts are of no use at run time; scripts must still find theirs.
+# Translation sources and source maps are not used at run time. Maps are only emptied, because scripts refer to them.
 find $VIRTUAL_ENV -name '*.po' -delete -o -name '*.map' -exec truncate --size 0 {} +
 EOF
 
-# What collecting static files reads. Edit what it does not import, and it does not run again.
-# If a model or an app's ready() imports one of these modules, take its --exclude away.
+# Leave out modules that collectstatic does not import, so that editing them does not run it again.
+# If a model or an app's ready() imports one of them, remove its --exclude.
 COPY --exclude=**/admin.py {{ '--exclude=**/api.py ' if use_drf }}--exclude=**/urls.py --exclude=**/views.py --exclude=templates . .
 RUN BUILDING=1 PYTHONDONTWRITEBYTECODE=1 python manage.py collectstatic --no-input --verbosity 0
 {% include 'hooks/docker/runtime.Dockerfile' %}
