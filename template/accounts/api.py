@@ -1,4 +1,4 @@
-"""Users in the API: whoever is signed in sees their own account, staff see all."""
+"""Users in the API: each sees their own account, staff see all."""
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -17,7 +17,7 @@ from accounts.models import User
 
 
 class UserSerializer(ModelSerializer[User]):
-    """What the API tells of a user."""
+    """The fields of a user that the API shows."""
 
     class Meta:
         model = User
@@ -26,7 +26,7 @@ class UserSerializer(ModelSerializer[User]):
 
 
 class UserViewSet(ReadOnlyModelViewSet[User]):
-    """Users, as far as the one who asks may see them."""
+    """The users that you may see: your own account, or all if you are staff."""
 
     queryset = User.objects.order_by("pk")
     serializer_class = UserSerializer
@@ -40,7 +40,7 @@ class UserViewSet(ReadOnlyModelViewSet[User]):
     @extend_schema(methods=["PATCH"], request=UserSerializer)
     @action(detail=False, methods=["get", "patch"], pagination_class=None)
     def me(self, request: Request) -> Response:
-        """Read or change the account of the one who asks."""
+        """Read or change your own account."""
         if request.method == "PATCH":
             serializer = self.get_serializer(request.user, data=request.data, partial=True)
             serializer.is_valid(raise_exception=True)
@@ -50,7 +50,7 @@ class UserViewSet(ReadOnlyModelViewSet[User]):
 
 
 class LoginRateThrottle(AnonRateThrottle):
-    """Few tries at a password, whoever makes them."""
+    """Limit the attempts at a password from one address."""
 
     scope = "login"
 
@@ -58,20 +58,20 @@ class LoginRateThrottle(AnonRateThrottle):
 class TokenSerializer(AuthTokenSerializer):
     """A username and a password."""
 
-    # Bounded, for a wrong one is written down where wrong ones are counted.
+    # Limited in length, because django-axes stores it when the password is wrong.
     username = CharField(max_length=User._meta.get_field("username").max_length, write_only=True)
 
 
 class TokenView(ObtainAuthToken):
     """Exchange a username and a password for a token, to be sent as `Authorization: Token …`."""
 
-    # Nobody is signed in here: whoever is would not count as anonymous, and could guess without limit.
+    # No authentication: AnonRateThrottle ignores signed-in users, who could then guess without limit.
     authentication_classes = ()
     throttle_classes = (LoginRateThrottle,)
     serializer_class = TokenSerializer
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Tell whoever is locked out after too many wrong passwords that this is why."""
+        """Report a lockout after too many wrong passwords as 429."""
         if getattr(self.request, "axes_locked_out", False):
             exc = Throttled(settings.AXES_COOLOFF_TIME.total_seconds(), "Too many wrong passwords.")
         return super().handle_exception(exc)

@@ -1,4 +1,4 @@
-"""Background tasks: the Celery app, and how its worker and its beat live in containers."""
+"""The Celery app, and what its worker and beat need in containers."""
 
 import fcntl
 import logging
@@ -22,22 +22,22 @@ from config.observe import observe_errors, observe_traces
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-# A container's user has no name, which Celery takes for root.
+# The container's user has no name: Celery assumes that it is root and warns.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
 app = Celery("config")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
-# Not what it returned, which may be anybody's data.
+# Without the return value, which may be personal data.
 trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
 
-# The health check looks at its age: `celery inspect ping` would fail a worker that is merely busy.
+# The health check looks at its age: `celery inspect ping` would fail for a busy worker.
 HEARTBEAT = Path("/tmp/heartbeat")  # noqa: S108
 
 
 class Heartbeat(bootsteps.StartStopStep):
-    """Touch a file as long as the worker's main loop turns, or waits for Redis to come back."""
+    """Touch a file while the worker's main loop runs or waits for Redis to come back."""
 
     requires = ("celery.worker.components:Timer",)
 
@@ -48,7 +48,7 @@ class Heartbeat(bootsteps.StartStopStep):
         threading.Thread(target=self.beat, args=[worker], daemon=True).start()
 
     def turn(self) -> None:
-        """Note that the main loop came by."""
+        """Record that the main loop is running."""
         self.turned = time.monotonic()
 
     def beat(self, worker: Any) -> None:
@@ -63,18 +63,18 @@ app.steps["worker"].add(Heartbeat)
 
 
 class ResultBackend(RedisBackend):
-    """Results in Redis, for whoever asks for them."""
+    """Results in Redis, without a subscription for each task that is sent."""
 
     def on_task_call(self, *_: Any) -> None:
-        """Subscribe to no news of a task that is sent: without Redis that would hold a request up for 20 seconds."""
+        """Do not subscribe: without Redis, that would block a request for 20 seconds."""
 
 
 class Scheduler(PersistentScheduler):
-    """Beat's schedule: it outlives a restart in a file on a volume, and only one beat at a time can have it."""
+    """Beat's schedule: a file on a volume, which survives a restart and which one beat at a time can use."""
 
     def setup_schedule(self) -> None:
-        """Open the schedule; end the process if another beat has it open."""
-        # Open, and locked, until the process ends.
+        """Open the schedule; exit if another beat has it open."""
+        # Never closed: the process holds the lock until it ends.
         lock = os.open(f"{settings.CELERY_BEAT_SCHEDULE_FILENAME}.lock", os.O_CREAT | os.O_WRONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,7 +83,7 @@ class Scheduler(PersistentScheduler):
         super().setup_schedule()
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Send what is due, and return the seconds until the next look."""
+        """Send the tasks that are due, and return the seconds until the next check."""
         seconds: float = super().tick(*args, **kwargs)
         HEARTBEAT.touch()
         return seconds
@@ -91,13 +91,13 @@ class Scheduler(PersistentScheduler):
 
 @setup_logging.connect
 def log_as_django_does(**_: Any) -> None:
-    """Keep Celery from setting up logging of its own: settings.LOGGING holds for all processes."""
+    """Keep Celery from configuring logging: settings.LOGGING applies to all processes."""
 
 
 @beat_init.connect
 @worker_init.connect
 def report_errors(**_: Any) -> None:
-    """Report errors, from before the tasks are prepared to run: Sentry wraps them."""
+    """Set up error reporting before Celery prepares the tasks, because Sentry wraps them."""
     observe_errors()
 
 
@@ -109,13 +109,13 @@ def send_traces(**_: Any) -> None:
 
 @worker_init.connect
 def keep_results(**_: Any) -> None:
-    """Let a worker wait for Redis with a result in its hands. A web process must not: it has somebody waiting."""
+    """Let a worker wait for Redis until it can store a result. A web process must not: its client is waiting."""
     app.conf.result_backend_always_retry = True
 
 
 @worker_shutting_down.connect
 def give_back(how: str, **_: Any) -> None:
-    """Put tasks that are not done when the drain is over back into the queue, before the container is killed."""
+    """Return unfinished tasks to the queue after CELERY_DRAIN_SECONDS, before the container is killed."""
 
     def end() -> None:
         logging.getLogger(__name__).warning("Not all tasks could be finished: they go back to the queue")

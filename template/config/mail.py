@@ -1,4 +1,4 @@
-"""Mail while no server for it is set."""
+"""The mail backend of production without EMAIL_URL."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -9,8 +9,8 @@ from django.core.mail.backends.base import BaseEmailBackend
 
 
 class NoServer(BaseEmailBackend):
-    """Refuse to send: mail that is lost without a word is missed too late."""
+    """Refuse to send: mail that is dropped silently is missed too late."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> NoReturn:
-        """Say what is missing."""
+        """Raise ImproperlyConfigured."""
         raise ImproperlyConfigured("No mail can be sent: set EMAIL_URL to smtp+tls://USER:PASSWORD@HOST:587.")

@@ -12,5 +12,5 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 observe_errors()
 observe_traces()
 
-# Nothing but a proxy that is trusted may say for whom it asks, and whether that was by HTTPS.
+# X-Forwarded-For and X-Forwarded-Proto are read from trusted proxies only.
 application = wrap_wsgi_with_proxy_headers(get_wsgi_application(), trusted_hosts=settings.TRUSTED_PROXIES)

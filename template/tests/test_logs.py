@@ -1,4 +1,4 @@
-"""Logs: one line a record, one record a request, and no secrets."""
+"""Logs: one line per record, one record per request, and no secrets."""
 
 import io
 import json
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Log(io.StringIO):
-    """What was logged, as production writes it."""
+    """The log, in production's format."""
 
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.getvalue().splitlines()]

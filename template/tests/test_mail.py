@@ -1,4 +1,4 @@
-"""Mail, as EMAIL_URL has it sent."""
+"""Mail, as EMAIL_URL configures it."""
 
 from typing import Any
 

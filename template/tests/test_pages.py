@@ -1,4 +1,4 @@
-"""What a visitor sees."""
+"""The pages that visitors see."""
 
 import django
 import pytest

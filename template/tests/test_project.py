@@ -1,4 +1,4 @@
-"""The repository itself: what is easily forgotten when it grows."""
+"""Steps that are easily forgotten when the project grows."""
 
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
