@@ -1,9 +1,9 @@
-# `make help` lists what there is. Needed: Python 3.11 or newer, git and make. The rest is set up when it is first used.
+# `make help` lists the targets. Requires Python 3.11 or newer, git and make; everything else is set up on first use.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Twice as many as there are cores: half of them mostly wait.
+# Two per core: half of the workers mostly wait.
 WORKERS ?= $(shell expr 2 \* $$(nproc))
 DEMO ?= demo
 PORT ?= 8000
@@ -18,7 +18,7 @@ demo-stop: $(READY) ## stop that site, and remove what it left
 	@$(BIN)/python -m tools.demo stop $(DEMO)
 
 # only=NAME tests one combination, shard=1/8 the first of eight parts, full=1 everything for every combination;
-# part=2 and since=REF choose the drills that run in turn.
+# part=2 and since=REF choose among the rotating drills.
 test: $(READY) ## prove every combination, and the drills whose turn it is; CONTRIBUTING.md tells of only=, shard=, full=1
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(if $(full),--full) \
 	  $(foreach name,only shard part since,$(if $($(name)),--$(name) $($(name))))
