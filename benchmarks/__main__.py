@@ -1,7 +1,7 @@
 """Measure sizes and times against the budgets: `make benchmark`.
 
-Times are medians of RUNS, on whatever machine this is: compare them within a run, not between machines. A budget that
-is not met is shown, and is no error: what must never happen is in the tests.
+Times are medians of RUNS on this machine: compare them within a run, not between machines. A missed budget is shown
+and is no error: hard limits are in the tests.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REFERENCE = "py3.14-postgres-drf-multi"
 
 
 def seconds(action: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
-    """Return the median time of `action` in seconds, with `before` done ahead of each run and not counted."""
+    """Return the median time of `action` in seconds; `before` runs ahead of each `action` and is not counted."""
     times = []
     for _ in range(RUNS):
         before()
@@ -38,14 +38,14 @@ def seconds(action: Callable[[], object], before: Callable[[], object] = lambda:
 
 
 class Bench:
-    """Projects to measure, rendered into one folder that goes when it is over."""
+    """Projects to measure, rendered into one temporary folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.engine = ensure_engine()
 
     def project(self, name: str) -> Project:
-        """Render a combination, its answers' names made fit for containers."""
+        """Render a combination under a name that no other project has, and make its base images available."""
         origin = matrix.combination(name)
         combination = Combination(f"bench-{name}", origin.answers)
         path = self.folder / combination.slug

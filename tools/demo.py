@@ -1,4 +1,4 @@
-"""`make demo`: a site with the default answers, generated, built, started, and its address printed."""
+"""`make demo`: generate a site with the default answers, build it, start it, and print its address."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def compose(engine: Engine, folder: Path, *arguments: str) -> None:
     """Run `docker compose` in `folder`; CalledProcessError if it fails."""
     owner = folder.stat()
     environment = engine.env | {"HOST_UID": str(owner.st_uid), "HOST_GID": str(owner.st_gid)}
-    environment.setdefault("COMPOSE_PROJECT_NAME", "slipway-demo")  # a site of your own may be called like the demo
+    environment.setdefault("COMPOSE_PROJECT_NAME", "slipway-demo")  # your own site may have the demo's name
     subprocess.run(["docker", "compose", *arguments], cwd=folder, env=environment, check=True)
 
 
 def start(folder: Path, port: int) -> None:
     """Generate the site into `folder` unless it is there, and start it on `port` of this machine."""
-    # Looked at first: a port that is taken would be found out only after the build.
+    # Check the port first: a taken one would otherwise only fail after the build.
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,6 +1,6 @@
 """Resolve the template's dependencies and write them into it: `make lock`.
 
-All that any combination asks for is resolved once, universally, to one version each. Every combination is then
+The requirements of all combinations are resolved together, universally, to one version each. Each combination is then
 resolved within those versions, and the differences become conditions in `template/requirements*.txt.jinja`.
 """
 
@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from tests.support.matrix import ROOT, Combination, axes, combinations
 
-# The lock files, and what each one resolves: the same words as the `lock` target of the generated Makefile.
+# The lock files and uv's arguments for each: the same as in the `lock` target of the generated Makefile.
 LOCKS = {
     "requirements.txt": ["pyproject.toml"],
     "requirements-dev.txt": ["pyproject.toml", "--group", "dev"],
@@ -32,9 +32,9 @@ Answers = Mapping[str, Any]
 
 
 def uv_compile(directory: Path, arguments: Iterable[str]) -> None:
-    """Run `uv pip compile` in `directory`; RuntimeError with uv's own words if it cannot resolve."""
+    """Run `uv pip compile` in `directory`; RuntimeError with uv's message if it cannot resolve."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--system-certs", *arguments]
-    # The answers must not depend on the environment that this happens to run in.
+    # The result must not depend on the environment that this runs in.
     environment = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "UV_CONSTRAINT"}}
     environment["UV_PYTHON_DOWNLOADS"] = "never"  # any Python here can resolve for any other
     result = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
@@ -43,13 +43,13 @@ def uv_compile(directory: Path, arguments: Iterable[str]) -> None:
 
 
 def compile_locks(directory: Path, *arguments: str) -> None:
-    """Write the three locks of the project in `directory`. A version that a lock already holds is kept."""
+    """Write the three locks of the project in `directory`. Versions that a lock already pins are kept."""
     for lock, sources in LOCKS.items():
         uv_compile(directory, [*sources, "--output-file", lock, *arguments])
 
 
 def requirements(pyproject: Path) -> set[str]:
-    """Return all that a project asks for, its groups included."""
+    """Return a project's requirements, including those of its dependency groups."""
     document = tomllib.loads(pyproject.read_text(encoding="utf-8"))
     return {
         *document["project"]["dependencies"],
@@ -64,7 +64,7 @@ def entries(lock: str) -> tuple[str, list[str]]:
 
 
 def condition(chosen: list[Answers]) -> str:
-    """Return a short Jinja condition that holds for exactly the `chosen` answers of the matrix; "" if for all."""
+    """Return a short Jinja condition that holds for exactly the `chosen` answers of the matrix, "" if they are all."""
     spans = axes()
     points = frozenset(tuple(each[name] for name in spans) for each in chosen)
     orders = itertools.permutations(range(len(spans)))
@@ -98,7 +98,7 @@ def _condition(points: frozenset[tuple[Any, ...]], spans: list[tuple[str, list[A
 
 def term(name: str, values: list[Any]) -> str:
     """Return the Jinja condition that the answer to `name` is one of `values`."""
-    if len(values) == 1 and isinstance(values[0], bool):  # 1 == True: the value alone would not tell
+    if len(values) == 1 and isinstance(values[0], bool):  # the type matters, because 1 == True
         return name if values[0] else f"not {name}"
     return f"{name} == {values[0]!r}" if len(values) == 1 else f"{name} in {tuple(values)!r}"
 
@@ -124,7 +124,7 @@ def main() -> None:
     """Resolve everything and write the template's lock files."""
     template = ROOT / "template"
     with tempfile.TemporaryDirectory() as folder:
-        for lock in LOCKS:  # a first rendering needs them to exist
+        for lock in LOCKS:  # the first render needs them to exist
             (template / f"{lock}.jinja").touch()
         projects: dict[Path, Combination] = {}
         for combination in combinations():
@@ -152,7 +152,7 @@ def main() -> None:
         names = [Requirement(line).name for line in pins.read_text(encoding="utf-8").splitlines()]
         if twice := {name for name in names if names.count(name) > 1}:
             raise RuntimeError(f"No single version serves every Python for: {', '.join(sorted(twice))}.")
-        done: dict[str, Path] = {}  # many combinations ask for the same
+        done: dict[str, Path] = {}  # many combinations have the same requirements
         locks: dict[str, list[tuple[Combination, str]]] = {lock: [] for lock in LOCKS}
         for project, combination in projects.items():
             asked = (project / "pyproject.toml").read_text(encoding="utf-8")
