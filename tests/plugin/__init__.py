@@ -1,1 +1,1 @@
-"""What pytest is told about this suite: which tests run, in which order and where, and what is shown of them."""
+"""The suite's pytest plugins: which tests run, in which order and where, and what is reported."""

@@ -1,4 +1,4 @@
-"""The engine and its base images, there before the first test; nothing is left running after the last."""
+"""Provide the engine and the base images before the first test, and leave nothing running after the last."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.swarm import leave_swarm
 
 ENGINE = pytest.StashKey[Engine]()
 IMAGES = pytest.StashKey[list[str]]()
-# Projects beside the matrix, which a run that is interrupted leaves behind.
+# Projects beside the matrix, which an interrupted run leaves behind.
 BESIDE = (
     r"slipway-(team|tasks|browser|kubernetes|production|publish|swarm|migrate|backup|unusual|updated|demo-test)"
     r"(-[a-z0-9]+)*"
@@ -32,7 +32,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Have an engine and the base images before the first test; exit with a sentence if they cannot be had."""
+    """Provide an engine and the base images before the first test; exit with a sentence if that fails."""
     os.environ["COPIER_SETTINGS_PATH"] = os.devnull  # a developer's own settings would change the answers
     if hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return
@@ -59,7 +59,7 @@ _interrupted = False
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave nothing running, also when interrupted: neither an engine that was started for this, nor a container."""
+    """Leave neither containers nor an engine that this run started, even when interrupted."""
     engine = config.stash.get(ENGINE, None)
     if not engine:
         return

@@ -1,4 +1,4 @@
-"""Renders share what Jinja has compiled: that is the larger part of a render, and the same for all combinations."""
+"""Renders share compiled templates: compiling is the larger part of a render, and the same for all combinations."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def _remember(self: Environment, source: Any, name: Any = None, filename: Any = 
 
 
 def pytest_configure() -> None:
-    """Have all renders of this process share."""
+    """Let all renders of this process share compiled templates."""
     Environment.compile = _remember  # type: ignore[method-assign]

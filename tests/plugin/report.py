@@ -1,4 +1,4 @@
-"""What is shown: a line for each combination that is done, failures at once, and at the end the tables."""
+"""What is shown: a line for each finished combination, failures at once, and the tables at the end."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from tests.support import matrix
 from tests.support.matrix import ROOT
 
 REPORT = ROOT / "reports" / "matrix.md"
-INTERVAL = 0.5  # seconds between two looks at the processors
+INTERVAL = 0.5  # seconds between two samples of the CPU time
 
 
 class Clock(threading.Thread):
-    """Keeps an eye on the processors, so that their time can be told apart by stage."""
+    """Samples the machine's CPU time, so that it can be divided among the stages."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.start_time = time.time()
-        self.busy: list[float] = []  #: seconds of all processors together, in each interval since the start
+        self.busy: list[float] = []  #: CPU seconds of the whole machine, in each interval since the start
         self._over = threading.Event()
 
     def run(self) -> None:
         before = busy()
         while not self._over.is_set():
-            # By the wall's clock, which the workers' reports go by.
+            # By wall-clock time, as in the workers' reports.
             self._over.wait(max(0.0, self.start_time + (len(self.busy) + 1) * INTERVAL - time.time()))
             now = busy()
             self.busy.append(now - before)
             before = now
 
     def stop(self) -> None:
-        """Look for the last time."""
+        """Take the last sample, and end."""
         self._over.set()
         self.join()
 
     def share(self, spans: list[tuple[str, float, float]]) -> dict[str, float]:
-        """Return the processors' seconds by name, from spans of time: name, start, end.
+        """Return the CPU seconds by name, from spans of time: name, start, end.
 
-        Each interval's are divided among those whose spans it touches, by how long they do: that is right where few
-        run at a time, and charges those that wait with what others compute.
+        Each interval's seconds are divided among the spans in it, in proportion to their overlap. That is accurate
+        when few run at a time, and charges spans that wait for what others compute.
         """
         weights: list[dict[str, float]] = [defaultdict(float) for _ in self.busy]
         for name, start, end in spans:
@@ -64,7 +64,7 @@ class Clock(threading.Thread):
 
 
 def busy() -> float:
-    """Return for how many seconds this machine's processors have worked since it started; 0 where Linux is not."""
+    """Return the CPU seconds that this machine has used since it booted; 0 if it does not run Linux."""
     try:
         words = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()
     except OSError:
@@ -74,7 +74,7 @@ def busy() -> float:
 
 
 class Report:
-    """What has been seen so far. Only the process that starts the workers has one."""
+    """The results so far. Only the process that starts the workers has a report."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -83,28 +83,28 @@ class Report:
         self.left: Counter[str] = Counter()  #: combination -> tests to come
         self.failed: set[str] = set()
         self.spans: list[tuple[str, float, float]] = []  #: stage, start, end
-        self.scopes: dict[str, set[str]] = defaultdict(set)  #: stage -> what it was about
+        self.scopes: dict[str, set[str]] = defaultdict(set)  #: stage -> the scopes that it ran for
         self.not_due: list[str] = []
 
     def expect(self, nodeids: list[str]) -> None:
-        """Count each combination's tests, so as to tell when it is done."""
+        """Count each combination's tests, to know when it is done."""
         self.left = Counter(name for nodeid in nodeids if (name := combination_of(nodeid)))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
-        """Count the tests where workers collect them."""
+        """Count the tests if workers collect them."""
         if not self.left:
             self.expect(ids)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Count them where no workers are."""
+        """Count the tests if there are no workers."""
         if session.items:
             self.expect([item.nodeid for item in session.items])
             self.not_due = session.config.stash.get(LEFT, [])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Learn what the workers left to other runs."""
+        """Take over the list of what the workers left for other runs."""
         self.not_due = getattr(node, "workeroutput", {}).get("not_due", self.not_due)
 
     @pytest.hookimpl(trylast=True)
@@ -119,7 +119,7 @@ class Report:
             self.elsewhere.update(dict.fromkeys(elsewhere.splitlines()))
         if report.failed:
             tail = "\n".join(report.longreprtext.splitlines()[-12:])
-            print(f"\n{report.nodeid} failed:\n{tail}", flush=True)  # now, not when all the others are done
+            print(f"\n{report.nodeid} failed:\n{tail}", flush=True)  # now, not at the end of the run
             self.failed.add(name or "")
         if name:
             self.rows.setdefault(name, {}).update(figures)
@@ -129,7 +129,7 @@ class Report:
                     self.print_done(name)
 
     def print_done(self, name: str) -> None:
-        """Print that all tests of a combination are over."""
+        """Print that all tests of a combination are done."""
         done = sum(1 for count in self.left.values() if count == 0)
         verdict = "FAILED" if name in self.failed else "ok"
         figures = ", ".join(f"{column} {value}" for column, value in self.rows[name].items())
@@ -137,7 +137,7 @@ class Report:
         print(f"\n{clock} [{done}/{len(self.left)}] {name}: {verdict}; {figures}", flush=True)
 
     def stages(self) -> list[str]:
-        """Return the lines of the table of stages: the seconds that they took, and the processors' seconds."""
+        """Return the lines of the table of stages: the seconds that they took, and the CPU seconds."""
         self.clock.stop()
         processors = self.clock.share(self.spans)
         lines = ["| stage | times | s | CPU s | CPU s each |", "|---|---|---|---|---|"]
@@ -149,7 +149,7 @@ class Report:
         return [*lines, f"| the whole run | | {wall:.0f} | {total:.0f} | |"]
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
-        """Print the tables, and write them as a file; say which images were stand-ins, and what was not proved."""
+        """Print the tables and write them to a file, with the images' sources and what was not tested."""
         lines = [f"- {line}" for line in config.stash.get(IMAGES, [])]
         order = [name for name in (each.name for each in matrix.combinations()) if name in self.rows]
         columns = list(dict.fromkeys(column for name in order for column in self.rows[name]))
@@ -172,7 +172,7 @@ class Report:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Report from the process that starts the workers, and from it alone."""
+    """Report only from the process that starts the workers."""
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         report = Report()
         report.clock.start()
@@ -180,6 +180,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand over what was left to other runs."""
+    """Send the list of what was left for other runs to the process that reports."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["not_due"] = session.config.stash.get(LEFT, [])

@@ -1,4 +1,4 @@
-"""Where tests run: a combination stays with one worker, and what mostly waits runs while others compute."""
+"""Where tests run: a combination stays with one worker, and tests that mostly wait run while others compute."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.plugin.selection import scope_of
 class ByScope(LoadScopeScheduling):  # type: ignore[misc]
     """Give all tests of a scope to one worker.
 
-    Half of the workers begin with the combinations, which compute, and half with all else, which often waits.
+    Half of the workers start with the combinations, which are CPU-bound, and half with the other tests, which often
+    wait.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -22,7 +23,7 @@ class ByScope(LoadScopeScheduling):  # type: ignore[misc]
     def _assign_work_unit(self, node: Any) -> None:
         computes = self.nodes.index(node) % 2 == 0
         for scope in self.workqueue:
-            if scope.startswith("tests/") != computes:  # else it is a combination's name
+            if scope.startswith("tests/") != computes:  # a combination's scope is its name
                 self.workqueue.move_to_end(scope, last=False)
                 break
         super()._assign_work_unit(node)

@@ -1,7 +1,7 @@
-"""Which tests run: combinations and covering ones, a shard, and the part of the dear drills whose turn it is.
+"""Which tests run: combinations and covering ones, a shard, and the part of the expensive drills whose turn it is.
 
-`make test` proves every combination, and of the drills that are marked `rotates` one part and those that the change
-touches. `make test full=1` runs everything, and the covering tests for every combination.
+`make test` tests every combination, and runs one part of the drills that are marked `rotates`, and those that the
+change touches. `make test full=1` runs everything, and the covering tests for every combination.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import pytest
 from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 
-# Into how many parts the drills that rotate are divided: as few as fit the time of a run.
+# The number of parts of the rotating drills: the smallest that fits the time of a run.
 PARTS = 6
-# What a combination goes through, in this order; beside them, all else.
+# The stages of a combination, in the order in which they run.
 STAGES = ["test_render", "test_lock", "test_image", "test_boot", "test_development", "test_checks", "test_update"]
-# Modules that set up a project for each of their first parameters, and share nothing between them.
+# Modules that set up one project per value of their first parameter, and share nothing between them.
 BY_PARAMETER = {
     *("test_backup", "test_kubernetes", "test_migrations", "test_production", "test_swarm"),
     *("test_update", "test_updated", "test_workflow"),
@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marks, and find out whose turn it is."""
+    """Register the markers, and determine whose turn it is."""
     config.addinivalue_line("markers", "covering: runs for the combinations that cover all triples of answers")
     config.addinivalue_line("markers", "rotates(seconds, touched_by): dear; runs in turn, or when it is touched")
     if hasattr(config, "workerinput"):
@@ -84,19 +84,19 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def git_lines(*arguments: str) -> list[str]:
-    """Return the lines that git prints, [] if it fails: the tests may run without a repository."""
+    """Return git's output as lines, [] if it fails: the tests may run without a repository."""
     command = ["git", "-c", "safe.directory=*", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
 def turn(part: int | None, since: str | None) -> Turn:
-    """Return whose turn it is: the number of commits says which part, so that the next commit has the next.
+    """Return whose turn it is: the number of commits selects the part, so that the next commit runs the next one.
 
-    The change is what differs from `since`. If that names no commit here, it is what differs from where this branch
-    left its upstream, or from the commit before in a clean clone. What is not committed belongs to it.
+    The change is the difference from `since`, including what is not committed. If `since` names no commit here, it is
+    the difference from the merge base with the upstream branch or, in a clean clone, from the previous commit.
     """
     commits = len(git_lines("rev-list", "HEAD"))
-    # GitHub's `before` is zeros for a new branch, and a commit that is not here after a forced push.
+    # GitHub's `before` is all zeros for a new branch, and a commit that is missing here after a forced push.
     if not since or not git_lines("rev-parse", "--verify", "--quiet", f"{since}^{{commit}}"):
         bases = git_lines("merge-base", "HEAD", "@{upstream}")
         since = bases[0][:12] if bases and bases != git_lines("rev-parse", "HEAD") else "HEAD^"
@@ -105,7 +105,7 @@ def turn(part: int | None, since: str | None) -> Turn:
 
 
 def shard(text: str) -> tuple[int, int]:
-    """Read 1/8 as (1, 8); ArgumentTypeError with a sentence if it is none."""
+    """Parse 1/8 as (1, 8); ArgumentTypeError with a sentence if that fails."""
     part, _, parts = text.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise ArgumentTypeError(f"{text!r} is no shard: write 1/8 for the first of eight")
@@ -113,7 +113,7 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def in_shard(nodeids: Iterable[str], part: int, parts: int) -> set[str]:
-    """Return the tests of one part out of several. What belongs together stays together."""
+    """Return the tests of one part out of several. Tests of one scope stay together."""
     nodeids = list(nodeids)
     scopes = list(dict.fromkeys(map(scope_of, nodeids)))
     mine = set(scopes[part - 1 :: parts])
@@ -132,7 +132,7 @@ def selected(config: pytest.Config, *, covering: bool = False) -> list[Combinati
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give every test that asks for a `project`, or for a `combination` without one, each combination in turn."""
+    """Parametrize every test that uses `project` or `combination` with the selected combinations."""
     covering = any(metafunc.definition.iter_markers("covering"))
     for name in {"project", "combination"} & {*metafunc.fixturenames}:
         chosen = selected(metafunc.config, covering=covering)
@@ -141,7 +141,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not asked for or not due, and put the rest in order."""
+    """Deselect tests that are not selected or not due, and sort the rest."""
     if config.getoption("--only"):
         items[:] = [item for item in items if combination_of(item.nodeid)]
     items.sort(key=order)
@@ -154,7 +154,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def in_turn(items: dict[str, pytest.Item], config: pytest.Config) -> list[str]:
-    """Return the ids of the tests that are due: all but the rotating drills whose turn it is not."""
+    """Return the ids of the tests that are due: all but rotating drills that are not touched and not in this part."""
     if config.getoption("--full"):
         return list(items)
     seconds: dict[str, float] = {}
@@ -171,7 +171,7 @@ def in_turn(items: dict[str, pytest.Item], config: pytest.Config) -> list[str]:
 
 
 def divide(seconds: dict[str, float], parts: int = PARTS) -> list[set[str]]:
-    """Divide drills into parts that take about equally long: name -> seconds. The longest are dealt out first."""
+    """Divide drills, name -> seconds, into parts that take about the same time. The longest are dealt out first."""
     dealt: list[set[str]] = [set() for _ in range(parts)]
     for name in sorted(seconds, key=lambda name: (-seconds[name], name)):
         min(dealt, key=lambda part: sum(seconds[each] for each in part)).add(name)
@@ -179,7 +179,7 @@ def divide(seconds: dict[str, float], parts: int = PARTS) -> list[set[str]]:
 
 
 def order(item: pytest.Item) -> tuple[int, ...]:
-    """Return what sorts the tests: first what is beside the matrix, then the covering combinations, then the others."""
+    """Return the sort key: first tests beside the matrix, then the covering combinations, then the others."""
     name = combination_of(item.nodeid)
     if name is None:
         return (0,)
@@ -187,7 +187,7 @@ def order(item: pytest.Item) -> tuple[int, ...]:
 
 
 def scope_of(nodeid: str) -> str:
-    """Return what a test belongs to: its combination, its module's stack, or its module."""
+    """Return a test's scope: its combination, its module with the first parameter, or its module."""
     module, _, test = nodeid.partition("::")
     if combination := combination_of(nodeid):
         return combination
@@ -197,6 +197,6 @@ def scope_of(nodeid: str) -> str:
 
 
 def combination_of(nodeid: str) -> str | None:
-    """Return the name of the combination that a test is about, if it is about one."""
+    """Return the name of the combination that a test is for, or None."""
     name = nodeid.rpartition("[")[2].rstrip("]") if nodeid.endswith("]") else ""
     return name if name in _NAMES else None

@@ -17,7 +17,7 @@ def home_page(project: Project, home: Answer) -> None:
 
 
 def api(project: Project, address: str) -> None:
-    """The API wants a login, tells its schema, and serves its pages' assets itself; without one there is no API."""
+    """The API requires a login, publishes its schema, and serves its pages' assets itself; without DRF it is absent."""
     drf = project.combination.answers["use_drf"]
     assert get(f"{address}/api/v1/users/").status == (401 if drf else 404)
     assert get(f"{address}/api/schema/").status == (200 if drf else 404)
@@ -26,12 +26,12 @@ def api(project: Project, address: str) -> None:
     if drf:
         assets = re.findall(r'(?:src|href)="([^"]+)"', docs.text)
         assert len([asset for asset in assets if asset.startswith("/static/")]) >= 3
-        assert all(asset.startswith("/") for asset in assets), "every asset is served by the site itself"
+        assert all(asset.startswith("/") for asset in assets), "an asset comes from another site"
         assert all(get(address + asset).status == 200 for asset in assets)
 
 
 def task(project: Project, address: str, shell: Callable[[str], str]) -> None:
-    """A task that is sent over HTTP is done by the worker; `shell` runs Python with Django loaded."""
+    """The worker completes a task that is sent over HTTP. `shell` runs Python with Django loaded."""
     celery, drf = project.combination.answers["use_celery"], project.combination.answers["use_drf"]
     exports = f"{address}/api/v1/exports/" if drf else f"{address}/exports/"
     if not celery:
@@ -51,5 +51,5 @@ def task(project: Project, address: str, shell: Callable[[str], str]) -> None:
     try:
         until(done, 30, every=0.1)
     except AssertionError:
-        raise AssertionError(f"after 30 s the task is not done: {answer.status} {answer.text}") from None
+        raise AssertionError(f"the task is not done after 30 s: {answer.status} {answer.text}") from None
     assert json.loads(answer.text)["data"]["username"] == "ada"

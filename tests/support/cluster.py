@@ -1,6 +1,6 @@
-"""As much of a Kubernetes API as kubectl needs for a deploy. It keeps objects, and runs no container.
+"""The part of the Kubernetes API that kubectl needs for a deploy. It stores objects, and runs no containers.
 
-Images whose names hold a word of `TROUBLE` come to grief as they do in a real cluster; all others start.
+Images with a word of `TROUBLE` in their name fail as they would in a real cluster; all others start.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ Object = dict[str, Any]
 
 
 def plural(kind: str) -> str:
-    """Return the name of a kind in addresses."""
+    """Return a kind's plural, as URLs spell it."""
     return re.sub("ys$", "ies", re.sub("sss$", "sses", kind.lower() + "s"))
 
 
 def trouble(manifest: Object) -> str:
-    """Return what is wrong with the image of the pods that a manifest describes."""
+    """Return the word of TROUBLE in the image of a manifest's pods, or ""."""
     image = manifest["spec"]["template"]["spec"]["containers"][0]["image"]
     return next((word for word in TROUBLE if word in image), "")
 
 
 class Cluster:
-    """A server that answers on a port of this machine."""
+    """A simulated API server on a port of this machine."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Object] = {}  #: address -> object
-        self.log: list[str] = []  #: what was written, in order: POST Job/migrate
-        self.refuses = ""  #: a kind that it refuses to take
+        self.log: list[str] = []  #: writes in order, such as "POST Job/migrate"
+        self.refuses = ""  #: a kind that it rejects
         cluster = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -74,7 +74,7 @@ class Cluster:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def kubeconfig(self, path: Path) -> Path:
-        """Write what leads kubectl here, and nowhere else."""
+        """Write a kubeconfig for this server only, and return its path."""
         here = {"server": f"http://127.0.0.1:{self.server.server_port}"}
         config = {
             "apiVersion": "v1",
@@ -88,12 +88,12 @@ class Cluster:
         return path
 
     def stop(self) -> None:
-        """Answer no more."""
+        """Stop the server."""
         self.server.shutdown()
         self.server.server_close()
 
     def get(self, kind: str, name: str) -> Object | None:
-        """Return an object of any namespace, if it is there."""
+        """Return an object from any namespace, or None."""
         found = [each for each in self.of(kind) if each["metadata"]["name"] == name]
         return found[0] if found else None
 
@@ -102,7 +102,7 @@ class Cluster:
         return [each for each in self.objects.values() if each["kind"] == kind]
 
     def image(self, deployment: str) -> str:
-        """Return the image that a Deployment asks for now."""
+        """Return the image in a Deployment's current manifest, or ""."""
         found = self.get("Deployment", deployment)
         return str(found["spec"]["template"]["spec"]["containers"][0]["image"]) if found else ""
 
@@ -124,7 +124,7 @@ class Cluster:
         request.wfile.write(data)
 
     def watch(self, request: BaseHTTPRequestHandler, query: dict[str, str]) -> None:
-        """Promise news, of which there are none; who wants to begin with what is there is told to list it."""
+        """Hold a watch open without events; reject one for initial events, so that kubectl lists objects instead."""
         unsupported = "sendInitialEvents" in query
         request.close_connection = True
         request.send_response(422 if unsupported else 200)
@@ -132,10 +132,10 @@ class Cluster:
         request.send_header("Connection", "close")
         request.end_headers()
         if not unsupported:
-            time.sleep(2)  # one that ends at once is taken for a fault
+            time.sleep(2)  # kubectl takes a watch that ends at once for a fault
 
     def discover(self, path: str) -> tuple[int, Any] | None:
-        """Tell what there is."""
+        """Answer a discovery request; None if the path is of another kind."""
         groups = [version.split("/") for version in KINDS if "/" in version]
         if path == "/version":
             return 200, {"major": "1", "minor": "36", "gitVersion": "v1.36.0"}
@@ -179,7 +179,7 @@ class Cluster:
             last = body.get("metadata", {}).get("annotations", {}).get(LAST)
             if not last:
                 return 200, found
-            # Not merged: what kubectl was given is in there as a whole.
+            # No merge needed: the annotation holds the whole manifest that kubectl was given.
             changed = json.loads(last)
             changed["metadata"] |= {"uid": found["metadata"]["uid"], "annotations": {LAST: last}}
             return self.keep(method, path, changed)
@@ -206,7 +206,7 @@ class Cluster:
         return failure(404, "NotFound")
 
     def keep(self, method: str, path: str, manifest: Object) -> tuple[int, Object]:
-        """Keep an object, and do what the cluster's controllers would."""
+        """Store an object, and do what the cluster's controllers would do."""
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         if kind == self.refuses:
             return failure(403, "Forbidden")
@@ -220,7 +220,7 @@ class Cluster:
         return 201 if method == "POST" else 200, manifest
 
     def run(self, path: str, job: Object) -> None:
-        """End a Job, or let its pod wait for its image."""
+        """Finish a Job, or leave its pod waiting for its image."""
         wrong = trouble(job)
         job["spec"]["selector"] = {"matchLabels": job["spec"]["template"]["metadata"]["labels"]}
         ended = {"type": "Failed" if wrong == "unmigrated" else "Complete", "status": "True"}
@@ -229,14 +229,14 @@ class Cluster:
         self.pod(path.rpartition("/jobs/")[0].replace("/apis/batch/v1", "/api/v1"), job, waiting)
 
     def roll_out(self, path: str, deployment: Object) -> None:
-        """Be ready, or late."""
+        """Make a Deployment ready, or exceed its progress deadline."""
         late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
         ready = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}
         deployment["status"] = {"replicas": 2, "conditions": [late]} if trouble(deployment) else ready
         self.pod(path.rpartition("/deployments/")[0].replace("/apis/apps/v1", "/api/v1"), deployment, {})
 
     def pod(self, folder: str, of: Object, state: Object) -> None:
-        """Make a pod."""
+        """Create the pod of a Job or Deployment."""
         name = f"{of['metadata']['name']}-pod"
         template = of["spec"]["template"]
         self.objects[f"{folder}/pods/{name}"] = {
@@ -256,7 +256,7 @@ class Cluster:
 
 
 def validation(version: str) -> Object:
-    """Return what tells kubectl that the server looks for misspelt fields, so that kubectl need not."""
+    """Return a schema that promises server-side field validation, so that kubectl does not validate on its own."""
     group, _, number = version.rpartition("/")
     paths = {}
     for kind in KINDS[version].split():
@@ -267,12 +267,12 @@ def validation(version: str) -> Object:
 
 
 def owner(manifest: Object) -> str:
-    """Return the uid of what an object belongs to."""
+    """Return the uid of an object's first owner, or ""."""
     return str(next((each["uid"] for each in manifest["metadata"].get("ownerReferences", [])), ""))
 
 
 def matches(manifest: Object, query: dict[str, str]) -> bool:
-    """Tell whether an object is among those that are asked for: by labels, and by name."""
+    """Return whether an object matches the query's label selector and name."""
     labels = manifest["metadata"].get("labels", {})
     selector = query.get("labelSelector", "")
     name = query.get("fieldSelector", "").removeprefix("metadata.name=")
@@ -282,5 +282,5 @@ def matches(manifest: Object, query: dict[str, str]) -> bool:
 
 
 def failure(status: int, reason: str) -> tuple[int, Object]:
-    """Return an error as the API tells it."""
+    """Return an error in the API's format."""
     return status, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": status}

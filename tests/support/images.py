@@ -1,4 +1,4 @@
-"""Images of the combinations: built in a folder full of what must not get into them, and looked into."""
+"""Images of the combinations: built in a folder with files that must not get into them, and inspected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tests.support.project import Project
 
 CANARY = "canary-7f3a9c"
-# Files that lie about in a working folder, and must not get into an image.
+# Files that a working folder may hold, and that must not get into an image.
 PLANTED = (
     ".env",
     "production.env",
@@ -17,7 +17,7 @@ PLANTED = (
     "config/.env",
     "backup.sql",
 )
-# Runs inside the image, as its user, with the command of its health check, and tells about it.
+# Runs in the image, as its user, with the command of its health check as arguments, and prints a report.
 LOOK = r"""
 import importlib.util, json, os, shutil, subprocess, sys
 def lines(*command):
@@ -41,7 +41,7 @@ print(json.dumps({
 def build(project: Project) -> dict[str, Any]:
     """Build a project's production image, with files in its folder that must not get in.
 
-    Return what `docker inspect` says of it, and how many "seconds" it took; CommandError if it does not build.
+    Return the output of `docker inspect`, and the build time as "seconds"; CommandError if the build fails.
     """
     planted = [project.path / name for name in PLANTED]
     if project.database == "sqlite":

@@ -1,4 +1,4 @@
-"""The matrix of combinations, read from copier.yml: a choice that is added there cannot go untested."""
+"""The matrix of combinations, read from copier.yml, so that every new choice there is tested."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from jinja2 import Template
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-# Questions that add files without changing what the image is: they are tested beside the matrix.
+# Questions that add files without changing the image: they are tested beside the matrix.
 BESIDE = {"deploy"}
-# How an answer reads in a combination's name, where its own value does not.
+# How a combination's name spells answers whose values alone do not say enough.
 SPELLINGS = {"python_version": "py{}".format, "multi_stage": {True: "multi", False: "single"}.__getitem__}
 
 
@@ -66,12 +66,12 @@ class Combination:
 
     @property
     def slug(self) -> str:
-        """A project slug of its own: image and container names then never clash."""
+        """A unique project slug, so that image and container names never clash."""
         return self.name.replace(".", "-")
 
     @property
     def data(self) -> dict[str, Any]:
-        """All the answers to give to Copier for this combination. The name takes care with HTML and Unicode to show."""
+        """All answers for Copier. The project name has characters that are special in HTML, and one beyond ASCII."""
         beside = {name: questions()[name]["default"] for name in BESIDE}
         return {"project_name": f"{self.name}'s Café & Co", "project_slug": self.slug, **beside, **self.answers}
 
@@ -86,10 +86,10 @@ def combinations() -> Iterator[Combination]:
 
 @functools.cache
 def covering(strength: int = 3) -> tuple[Combination, ...]:
-    """Return few combinations in which every choice of answers to any `strength` questions occurs together.
+    """Return a few combinations that contain every choice of answers to any `strength` questions.
 
-    Greedy: each is the first of those that bring the most that is new. Four questions of 2 to 4 choices and one more
-    come to about 26 of 96; the least possible is the product of the `strength` longest lists of choices.
+    Greedy: each is the first of those that add the most new groups. Four questions of 2 to 4 choices and one more
+    give about 26 of 96; the minimum is the product of the `strength` longest lists of choices.
     """
     missing = {group for each in combinations() for group in groups(each, strength)}
     chosen: list[Combination] = []
@@ -114,7 +114,7 @@ def combination(name: str) -> Combination:
 
 
 def default_combination() -> Combination:
-    """Return the combination that somebody gets who accepts every default."""
+    """Return the combination of all default answers."""
     defaults = {name: questions()[name]["default"] for name in axes()}
     return next(each for each in combinations() if each.answers == defaults)
 
@@ -126,7 +126,7 @@ def pick(**answers: Any) -> Combination:
 
 
 def images(combination: Combination) -> list[str]:
-    """Return the images that a combination starts from: Python's, then its database server's and its queue's if any."""
+    """Return a combination's base images: Python's, then those of its database server and its queue, if any."""
     document = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
     templates = [
         re.search(r"^ARG PYTHON_IMAGE=(.+)$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)

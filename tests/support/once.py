@@ -1,7 +1,7 @@
-"""What many combinations share is checked once for each distinct content.
+"""Checks of content that many combinations share: each runs once for each distinct content.
 
-A check runs in a folder that holds a copy of what it reads, and nothing else: what it could read and is not part of
-the fingerprint is not there.
+A check runs in a folder that holds copies of the files in its fingerprint and nothing else, so it cannot read any
+other file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.support.project import Project
 from tests.support.rendered import names
 
-# What each check reads: patterns of file names, in which * stands for folders too.
+# The files that each check reads: patterns of file names, in which * matches slashes too.
 READS: dict[str, tuple[str, ...]] = {
     "ruff": ("*.py", "pyproject.toml"),
     "yamllint": ("*.yml", "*.yaml"),
@@ -24,7 +24,7 @@ READS: dict[str, tuple[str, ...]] = {
     "Compose": ("compose.yaml",),
     "Makefile": ("Makefile",),
     "lock": ("pyproject.toml", "requirements*.txt"),
-    # compose.yaml names the database server that they run on: MySQL's and MariaDB's code is the same.
+    # compose.yaml, because only it tells MySQL's projects from MariaDB's: their code is the same.
     "own tests": (
         *("*.py", "*.json", "templates/*", "static/*"),
         *("pyproject.toml", "requirements*.txt", ".dockerignore", "compose.yaml"),
@@ -32,7 +32,7 @@ READS: dict[str, tuple[str, ...]] = {
 }
 
 
-# Copier's own file, another in each combination: what it holds is looked at in each.
+# The answers file differs between all combinations, and is checked in each of them.
 ANSWERS = ".copier-answers.yml"
 
 
@@ -43,7 +43,7 @@ def read_by(check: str, project: Project) -> list[str]:
 
 
 def fingerprint(check: str, project: Project) -> str:
-    """Return a digest of all that a check reads, in which the project's own names make no difference."""
+    """Return a digest of the files that a check reads, without the project's own names."""
     own = re.compile(f"{re.escape(project.combination.name)}|{re.escape(project.slug)}")
     digest = hashlib.sha256(check.encode())
     for name in read_by(check, project):
@@ -54,14 +54,14 @@ def fingerprint(check: str, project: Project) -> str:
 
 
 class Once:
-    """Remembers in a folder, which all workers share, what has been checked in this run."""
+    """Records what has been checked in this run, in a folder that all workers share."""
 
     def __init__(self, folder: Path, *, always: bool = False) -> None:
         self.folder = folder
         self.always = always
 
     def first(self, check: str, project: Project) -> bool:
-        """Tell whether no project with the same content came to this check before; from now on, one has."""
+        """Return whether this check has not seen the same content before, and record that it has now."""
         try:
             (self.folder / fingerprint(check, project)).mkdir(parents=True)
         except FileExistsError:
@@ -69,7 +69,7 @@ class Once:
         return True
 
     def take(self, check: str, project: Project) -> Project | None:
-        """Return a copy of what a check reads of a project; None if the same content has been checked."""
+        """Return a copy of the files that a check reads; None if the same content has been checked."""
         if not self.first(check, project):
             return None
         folder = self.folder / f"{project.slug}-{check.replace(' ', '-')}"

@@ -8,13 +8,13 @@ from tests.engine.debian import cache_root
 from tests.support.project import Project
 
 TESTS = "pytest -q -p no:cacheprovider"
-# What mypy knows of the packages serves later combinations and later runs as well; one at a time writes it down.
+# Later combinations and later runs reuse mypy's cache; the lock admits one writer at a time.
 MYPY = "flock /tmp/mypy/lock mypy --cache-dir=/tmp/mypy ."
 RUFF = "ruff check --no-cache; ruff format --no-cache --check"
 
 
 def mypy_volume(project: Project) -> list[str]:
-    """Return the options of `docker run` that give a container mypy's knowledge, of one Python and its packages."""
+    """Return the `docker run` options that mount mypy's cache for one Python version and one set of packages."""
     answers = project.combination.answers
     name = "-".join(str(answers[question]) for question in ("python_version", "use_drf", "use_celery"))
     known = cache_root() / "mypy" / name
@@ -24,7 +24,7 @@ def mypy_volume(project: Project) -> list[str]:
 
 
 def passed(said: str) -> int:
-    """Return how many tests passed, from what pytest said; AssertionError if they are few, or one was skipped."""
+    """Return how many tests passed, from pytest's output; AssertionError if fewer than 30 did, or any was skipped."""
     found = re.search(r"(\d+) passed", said)
     assert found, said
     assert int(found[1]) >= 30

@@ -1,4 +1,4 @@
-"""A project that is deployed on this machine, asked through its front door, and put under load."""
+"""A project that is deployed on this machine, reached through its public port, and put under load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from tests.support.project import Project, add_app
 
-# An app of the project's own: numbered writes, and a page that takes its time.
+# An app to add to the project: numbered writes, and a slow page.
 APP = {
     "__init__.py": "",
     "migrations/__init__.py": "",
@@ -87,9 +87,9 @@ class Production:
         timeout: float = 30,
         body: Iterator[bytes] | None = None,
     ) -> tuple[int, dict[str, list[str]], bytes]:
-        """Ask the site through its front door; OSError or HTTPException if there is no answer."""
+        """Send a request to the site's public port; OSError or HTTPException if there is no response."""
         context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its authority is its own
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # Caddy's own CA signed its certificate
         connection = http.client.HTTPSConnection("localhost", self.https_port, timeout=timeout, context=context)
         try:
             connection.request(method, path, body, headers or {})
@@ -102,7 +102,7 @@ class Production:
             connection.close()
 
     def status(self, path: str, **options: object) -> int:
-        """Return the status of an answer, 0 if there is none."""
+        """Return the status of a response, 0 if there is none."""
         try:
             return self.ask(path, **options)[0]  # type: ignore[arg-type]
         except (OSError, http.client.HTTPException):
@@ -114,7 +114,7 @@ class Production:
 
     @contextmanager
     def production_env(self, line: str) -> Iterator[None]:
-        """Have one more line in production.env for a while."""
+        """Add a line to production.env for the duration of the context."""
         file = self.project.path / "production.env"
         before = file.read_text(encoding="utf-8")
         file.write_text(f"{before}{line}\n", encoding="utf-8")
@@ -132,7 +132,7 @@ class Production:
 
 @dataclass
 class Load:
-    """Four clients that write numbers, one after the other, and note what they were told."""
+    """Four clients that write one number after the other, and record the responses."""
 
     site: Production
     first: int
@@ -166,7 +166,7 @@ class Load:
 
 
 def add_ledger(project: Project) -> None:
-    """Give a project an app that keeps numbered entries, with its migration and its pages, and commit that."""
+    """Add an app that stores numbered entries to a project, with its migration and pages, and commit it."""
     add_app(project, APP)
     urls = project.path / "config" / "urls.py"
     urls.write_text(urls.read_text(encoding="utf-8") + URLS, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A generated project, as its user handles it: git, Docker, Compose, make, HTTP."""
+"""A generated project, used as its team would: git, Docker, Compose, make, HTTP."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ client.force_login(User.objects.create_user("%s"))
 print(client.session.session_key)
 """
 
-# By whether there is an API. Each makes a user, and prints a key.
+# Whether there is an API -> a script that creates a user and prints a token or session key.
 SIGN_IN = {True: SIGN_IN_BY_TOKEN, False: SIGN_IN_BY_SESSION}
 
 DOWN = ("down", "--volumes", "--remove-orphans", "--timeout", "1")
@@ -42,7 +42,7 @@ COMMAND_TIMEOUT = 900  # seconds: a first build compiles, and two cores are shar
 
 
 class CommandError(AssertionError):
-    """A command ended otherwise than it had to. The message holds the end of what it printed."""
+    """A command failed, or should have failed and did not. The message holds the end of its output."""
 
 
 @dataclass
@@ -56,25 +56,25 @@ class Project:
 
     @property
     def slug(self) -> str:
-        """The project's own name, which its images and containers carry."""
+        """The project slug, after which its images and containers are named."""
         return str(self.combination.data["project_slug"])
 
     @property
     def database(self) -> str:
-        """The answer to the question for the database."""
+        """The answer to the question `database`."""
         return str(self.combination.answers["database"])
 
     def run(self, *command: str, fails: bool = False, timeout: float = COMMAND_TIMEOUT) -> str:
-        """Run `command` in the project, and return what it printed.
+        """Run `command` in the project, and return its output.
 
-        CommandError if it fails, or succeeds though it `fails`; TimeoutExpired after `timeout` seconds.
+        CommandError if it fails, or with `fails` if it succeeds; TimeoutExpired after `timeout` seconds.
         """
         environment = self.engine.env | self.environment
         for name in (
             "MAKEFLAGS",
             "MAKELEVEL",
             "MFLAGS",
-        ):  # `make test` runs this, and a user's make knows nothing of it
+        ):  # set by `make test`; a user's make runs without them
             environment.pop(name, None)
         result = subprocess.run(
             command,
@@ -98,7 +98,7 @@ class Project:
         return self.run("docker", *arguments, fails=fails)
 
     def compose(self, *arguments: str, fails: bool = False) -> str:
-        """Run `docker compose` in the project. When starting it fails, the services' logs are shown as well."""
+        """Run `docker compose` in the project. If `up` fails, the error includes the services' logs."""
         try:
             return self.run("docker", "compose", "--progress", "quiet", *arguments, fails=fails)
         except CommandError as error:
@@ -109,7 +109,7 @@ class Project:
             raise
 
     def inspect(self, name: str) -> dict[str, Any]:
-        """Return what `docker inspect` says of an image or a container."""
+        """Return the output of `docker inspect` for an image or a container."""
         document: dict[str, Any] = json.loads(self.docker("inspect", name))[0]
         return document
 
@@ -130,14 +130,14 @@ class Project:
         path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
     def commit(self, message: str) -> str:
-        """Commit everything, and return the version that this makes."""
+        """Commit everything, and return the commit's short hash, which is its version."""
         self.run("git", "add", "--all")
         identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
         self.run("git", *identity, "commit", "--quiet", "--message", message)
         return self.run("git", "rev-parse", "--short=12", "HEAD").strip()
 
     def sign_in(self, name: str) -> dict[str, str]:
-        """Make a user of the site, in the web container; return the headers that make a request theirs."""
+        """Create a user of the site, in the web container; return the headers that authenticate as that user."""
         code = SIGN_IN[self.combination.answers["use_drf"]] % name
         shell = ("python", "manage.py", "shell", "--no-imports", "-c", code)
         return credentials(self, self.compose("exec", "-T", "web", *shell))
@@ -169,12 +169,12 @@ class Project:
                 return
             if not state["Running"]:
                 break
-            time.sleep(0.5)  # each look costs a tenth of that in CPU time
+            time.sleep(0.5)  # each `inspect` costs a tenth of that in CPU time
         raise CommandError(f"{container} did not become healthy: {state}\n{self.docker('logs', container)}")
 
 
 def make_project(copie: Copie, engine: Engine, combination: Combination) -> Project:
-    """Render a combination, and remove the containers and volumes that a killed run left of it."""
+    """Render a combination, and remove containers and volumes that a killed run left behind."""
     project = render_project(copie, engine, combination)
     project.compose(*DOWN)
     return project
@@ -192,9 +192,9 @@ def render_project(copie: Copie, engine: Engine, combination: Combination, templ
 
 
 def own_project(path: Path, combination: Combination, engine: Engine) -> Project:
-    """Return the rendered project in `path` as one that belongs to a user without rights."""
+    """Return the rendered project in `path`, owned by an unprivileged user."""
     project = Project(path, combination, engine, {"PORT": "0", "HOST_UID": "1000", "HOST_GID": "1000"})
-    if os.getuid() == 0:  # containers write as a user without rights, whose files these then are
+    if os.getuid() == 0:  # containers write as an unprivileged user, who must own these files
         subprocess.run(["chown", "--recursive", "1000:1000", project.path], check=True)
         project.environment |= {
             "GIT_CONFIG_COUNT": "1",
@@ -233,7 +233,7 @@ def remove_images(project: Project) -> None:
 
 
 def credentials(project: Project, key: str) -> dict[str, str]:
-    """Return the headers that make a request the user's, from the key that SIGN_IN printed."""
+    """Return the headers that authenticate as a user, from the key that SIGN_IN printed."""
     if project.combination.answers["use_drf"]:
         return {"Authorization": f"Token {key.strip()}"}
     token = "c" * 32
@@ -241,13 +241,13 @@ def credentials(project: Project, key: str) -> dict[str, str]:
 
 
 def until(condition: Callable[[], object], seconds: float, every: float = 0.2) -> float:
-    """Wait until `condition` holds, asking `every` so many seconds; return how long that took, in seconds.
+    """Wait until `condition` holds, checking it `every` so many seconds; return the seconds that it took.
 
     AssertionError if it does not hold within `seconds`.
     """
     start = time.monotonic()
     while not condition():
-        assert time.monotonic() - start < seconds, f"not so after {seconds} s"
+        assert time.monotonic() - start < seconds, f"the condition does not hold after {seconds} s"
         time.sleep(every)
     return time.monotonic() - start
 
@@ -261,7 +261,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer; the names of its headers are in lower case."""
+    """An HTTP response; the names of its headers are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -269,14 +269,14 @@ class Answer:
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follow no redirect: where one leads is for the test to look at."""
+    """Follow no redirects: tests check where they lead."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def get(url: str, headers: dict[str, str] | None = None, timeout: float = 30, method: str = "GET") -> Answer:
-    """Ask for `url`, and return the answer whatever its status; OSError if there is none."""
+    """Request `url`, and return the response whatever its status; OSError if there is none."""
     request = urllib.request.Request(url, headers=headers or {}, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay())
     try:

@@ -1,4 +1,4 @@
-"""What a render holds, and the rules that all of its files keep."""
+"""The files of a render, and the rules that they follow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support import matrix
 from tests.support.matrix import ROOT
 from tests.support.project import Project
 
-# What betrays a choice, wherever in the repository it stands. A word may belong to several choices.
+# Words that reveal a choice, anywhere in the repository. A word may belong to several choices.
 TRACES: dict[tuple[str, Any], str] = {
     ("database", "sqlite"): r"sqlite",
     ("database", "postgres"): r"postgres|psycopg|\bpg_",
@@ -37,9 +37,9 @@ TRACES: dict[tuple[str, Any], str] = {
     ("deploy", "swarm"): r"[Ss]warm\b|stack\.yaml|docker (stack|service)|dnsrr",
     ("deploy", "kubernetes"): r"[Kk]ubernetes|kubectl|[Kk]ustom|\bPDB\b|\bpods?\b",
 }
-# Where the template may be named.
+# Files that may name the template.
 UPDATES = {"README.md", ".copier-answers.yml", ".github/workflows/update.yml"}
-# MySQL is spoken to with MariaDB's client library, so its packages may be named there.
+# MySQL projects use MariaDB's client library, so they may name its packages.
 SHARED = {("database", "mysql"): r"libmariadb\S*"}
 
 YAMLLINT = YamlLintConfig("""
@@ -53,7 +53,7 @@ rules:
 
 
 def names(directory: Path) -> list[str]:
-    """Return the names of a repository's files that git knows of, or of every file of another folder."""
+    """Return the names of the files that git tracks in a repository, or of every file in another folder."""
     if (directory / ".git").exists():
         git = ["git", "-c", "safe.directory=*", "ls-files"]
         return subprocess.run(git, cwd=directory, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -66,17 +66,17 @@ def files(directory: Path) -> dict[str, str]:
 
 
 def tool(name: str) -> str:
-    """Return the path of a command-line tool that was installed beside this Python."""
+    """Return the path of a command-line tool that is installed next to this Python."""
     return str(Path(sys.executable).parent / name)
 
 
 def copier_copy(folder: Path, answer: str) -> subprocess.CompletedProcess[str]:
-    """Run Copier as a user does, with the defaults but for one `answer`; the caller looks at the result."""
+    """Run Copier as a user does, with one `answer` and defaults otherwise; the caller checks the result."""
     command = [tool("copier"), "copy", "--defaults", "--vcs-ref", "HEAD", "--data", answer, str(ROOT), str(folder)]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
-# --- rules: each raises AssertionError, with the file's name, where it is broken -------------------------------------
+# --- rules: each raises AssertionError, with the file's name, if it is broken ----------------------------------------
 
 
 def nothing_is_left_unrendered(project: Project) -> None:
@@ -84,7 +84,7 @@ def nothing_is_left_unrendered(project: Project) -> None:
     for name, text in files(project.path).items():
         assert not re.search(r"[{%}]|\.jinja$", name), name
         if not re.search(r"\.html$|workflows/", name):  # Django's templates and GitHub's expressions look the same
-            docker = r"\{\{(\.\w|if \.|end\})"  # so do what Docker is asked by --format
+            docker = r"\{\{(\.\w|if \.|end\})"  # so do the templates of Docker's --format
             assert not re.search(r"\{\{|\{%|\{#|%\}", re.sub(docker, "", text)), name
         assert "copier" not in text.lower() or name in UPDATES, name
 
@@ -98,35 +98,35 @@ def every_variable_is_listed(project: Project) -> None:
         text for name, text in texts.items() if re.fullmatch(r"(deploy/)?(compose|stack)(\.\w+)?\.yaml", name)
     )
     read |= set(re.findall(r"\$\{([A-Z_]+)", stacks))
-    read -= {"BUILDING", "APP_USER", "TAG", "COMPOSE_PROJECT_NAME"}  # which the build, the scripts and Compose set
+    read -= {"BUILDING", "APP_USER", "TAG", "COMPOSE_PROJECT_NAME"}  # set by the build, the scripts and Compose
     read -= {"STACK", "DATABASE_REPLICAS", "BEAT_REPLICAS", *(name for name in read if name.endswith("_HASH"))}
     listed = set(re.findall(r"(?m)^(?:# )?([A-Z_]+)=", texts[".env.example"]))
     assert {name for name in read if not re.search("_(CPUS|MEMORY)$", name)} <= listed, read - listed
 
 
 def white_space_is_clean(project: Project) -> None:
-    """No trailing blanks, one line end at the end, and no gaps that a condition left."""
+    """No trailing blanks, one newline at the end, and no gaps left by conditions."""
     for name, text in files(project.path).items():
         assert not re.search(r"[ \t]+$", text, re.MULTILINE), name
         assert text == "" or (text.endswith("\n") and not text.endswith("\n\n")), name
         assert not text.startswith("\n"), name
-        # Python separates top-level definitions by two blank lines, a Dockerfile its stages; nothing uses more.
+        # Two blank lines separate top-level definitions in Python and stages in a Dockerfile; nothing uses more.
         assert "\n\n\n\n" not in text, name
         if not name.endswith(".py") and not name.startswith("Dockerfile"):
             assert "\n\n\n" not in text, name
 
 
 def no_trace_of_what_was_not_chosen(project: Project) -> None:
-    """No file and no name shows a choice that was not taken."""
+    """No file or file name reveals a choice that was not taken."""
     answers = project.combination.data
     chosen = "|".join(word for (name, answer), word in TRACES.items() if answers[name] == answer)
-    own_names = f"{project.combination.name}|{project.slug}"  # they are made of the choices
+    own_names = f"{project.combination.name}|{project.slug}"  # they contain the choices
     texts = {name: re.sub(own_names, "", text) for name, text in files(project.path).items()}
     texts.pop(".copier-answers.yml")  # it names every question
     everything = {**texts, ".": "\n".join(texts)}
     for (question, answer), words in TRACES.items():
         if answers[question] == answer:
-            assert any(re.search(words, text) for text in everything.values()), f"{words} betrays nothing"
+            assert any(re.search(words, text) for text in everything.values()), f"{words} matches nothing"
             continue
         allowed = SHARED.get((question, answers[question]), "(?!)")
         for name, text in everything.items():
@@ -136,7 +136,7 @@ def no_trace_of_what_was_not_chosen(project: Project) -> None:
 
 
 def metadata_is_valid(project: Project) -> None:
-    """pyproject.toml is valid, and the answers file holds what was answered, and where to update from."""
+    """pyproject.toml is valid, and the answers file holds the answers and the source of updates."""
     pyproject = tomllib.loads((project.path / "pyproject.toml").read_text(encoding="utf-8"))
     Validator()(pyproject)
     assert pyproject["project"]["name"] == project.slug
@@ -148,7 +148,7 @@ def metadata_is_valid(project: Project) -> None:
 
 
 def the_dockerfile_takes_nothing_but_its_base_image(project: Project) -> None:
-    """An image from another registry, or a frontend's, would be one more that has to be there."""
+    """Neither another image nor a frontend (`# syntax=`) has to be pulled for a build."""
     text = (project.path / "Dockerfile").read_text(encoding="utf-8")
     stages = {"${PYTHON_IMAGE}", *re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)}
     assert set(re.findall(r"^FROM (\S+)|from=([^\s,]+)", text, re.MULTILINE)) <= {
@@ -158,7 +158,7 @@ def the_dockerfile_takes_nothing_but_its_base_image(project: Project) -> None:
 
 
 def whatever_stops_gets_the_time_it_takes(project: Project) -> None:
-    """The grace period is longer than the drain: else the container is killed while it finishes its work."""
+    """The grace period is longer than the drain: otherwise the container is killed while it finishes its work."""
     services = yaml.safe_load((project.path / "compose.production.yaml").read_text(encoding="utf-8"))["services"]
     seconds = {"40s": 40, "1m": 60}
     dockerfile = (project.path / "Dockerfile").read_text(encoding="utf-8")
@@ -173,7 +173,7 @@ def whatever_stops_gets_the_time_it_takes(project: Project) -> None:
 
 
 def yaml_is_clean(project: Project) -> None:
-    """yamllint has nothing to say, not even a warning."""
+    """yamllint reports nothing, not even a warning."""
     texts = {name: text for name, text in files(project.path).items() if name.endswith((".yml", ".yaml"))}
     assert len(texts) >= 4
     found = [f"{name}:{problem}" for name, text in texts.items() for problem in linter.run(text, YAMLLINT)]
@@ -181,20 +181,20 @@ def yaml_is_clean(project: Project) -> None:
 
 
 def python_is_clean(project: Project) -> None:
-    """ruff has nothing to say, neither of the style nor of the format."""
+    """ruff finds nothing to change, in style or format."""
     project.run(tool("ruff"), "check", "--no-cache", ".")
     project.run(tool("ruff"), "format", "--no-cache", "--check", ".")
 
 
 def the_compose_file_is_clean(project: Project) -> None:
-    """Compose takes compose.yaml without a word, and publishes the site on this machine alone."""
+    """Compose accepts compose.yaml without a message, and publishes the site on this machine only."""
     assert project.run("docker", "compose", "--file", "compose.yaml", "config", "--quiet") == ""
     web = yaml.safe_load(project.compose("config"))["services"]["web"]
     assert [port["host_ip"] for port in web["ports"]] == ["127.0.0.1"]
 
 
 def the_makefile_lists_its_targets(project: Project) -> None:
-    """`make` lists every target, and those that the README counts on are among them."""
+    """`make` lists every target, including those that the README uses."""
     listed = {line.split()[0] for line in project.run("make").splitlines()}
     makefile = (project.path / "Makefile").read_text(encoding="utf-8")
     assert listed == set(re.findall(r"(?m)^([a-z-]+):", makefile))
@@ -202,6 +202,6 @@ def the_makefile_lists_its_targets(project: Project) -> None:
 
 
 def a_worker_has_its_logs(project: Project) -> None:
-    """`make worker-logs` is there exactly if a worker is."""
+    """`make worker-logs` exists if and only if there is a worker."""
     makefile = (project.path / "Makefile").read_text(encoding="utf-8")
     assert bool(re.search(r"(?m)^worker-logs:", makefile)) == project.combination.answers["use_celery"]

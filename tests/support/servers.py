@@ -1,7 +1,7 @@
-"""Database servers that all combinations of a run share, and a production site on a database of its own in one.
+"""Database servers that all combinations of a run share, and production sites with a database each.
 
-A server's first boot costs up to ten seconds, and is the same for 24 combinations: it is started from the first one's
-compose.yaml. Each combination has a database of its own in it, and a Redis of its own.
+A server's first boot takes up to ten seconds, and is the same for 24 combinations: the server is started once, from
+the first one's compose.yaml. Each combination has its own database in it, and its own Redis.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tests.support.project import DOWN, CommandError, Project
 PREFIX = "slipway-matrix"
 KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
 WARNINGS = "error::DeprecationWarning,error::PendingDeprecationWarning,error::FutureWarning"
-WARNINGS += ",ignore:Call to deprecated setex:DeprecationWarning"  # by Celery itself
-# What makes one more database, in the server's container.
+WARNINGS += ",ignore:Call to deprecated setex:DeprecationWarning"  # raised by Celery itself
+# Commands that create another database, run in the server's container.
 CREATE = {
     "postgres": "createdb --username app {name}",
     "mysql": 'MYSQL_PWD=development mysql --user=root --execute="CREATE DATABASE {name}"',
@@ -33,7 +33,7 @@ CREATE = {
 
 
 def ensure_server(project: Project, run: str) -> str:
-    """Have the database server of the run called `run`, if the project needs one; return its network's name."""
+    """Start the database server of `run` unless it is up or the project needs none; return its network's name."""
     name = f"{PREFIX}-{run}-{project.database}"
     network = f"{name}_default"
     with locked(f"{PREFIX}-{project.database}"):
@@ -45,20 +45,20 @@ def ensure_server(project: Project, run: str) -> str:
             try:
                 project.compose("--project-name", name, "up", "--detach", "--wait", "database")
             except CommandError:
-                project.compose("--project-name", name, *DOWN)  # else the next would take it for a server
+                project.compose("--project-name", name, *DOWN)  # otherwise the next test would take it for a server
                 raise
     return network
 
 
 def remove_servers(engine: Engine, run: str = "") -> None:
-    """Remove the servers of a run, and the sites beside them; without its name, those of every run that is gone."""
+    """Remove the servers and sites of `run`; without a name, those of all runs whose process is gone."""
     listing = ["docker", "network", "ls", "--format", "{{.Name}}", "--filter", f"name=^{PREFIX}-"]
     found = subprocess.run(listing, env=engine.env, capture_output=True, text=True, check=False).stdout.split()
     for name in found:
         of = name.split("-")[2]
         if of != run and (run or Path("/proc", of).exists()):
             continue
-        # First what a killed run left on the network, which could not be removed with a container on it.
+        # First the containers that a killed run left: a network with containers on it cannot be removed.
         sites = f"docker ps --all --quiet --filter network={name} | xargs --no-run-if-empty docker rm --force --volumes"
         down = f"docker compose --project-name {name.removesuffix('_default')} down --volumes --timeout 1"
         script = f"{sites}; {down}; docker network rm {name}"
@@ -67,7 +67,7 @@ def remove_servers(engine: Engine, run: str = "") -> None:
 
 @dataclass
 class Site:
-    """A combination's production image at work: its containers, started with the documented variables alone."""
+    """A combination's running production image: its containers, started with the documented variables only."""
 
     project: Project
     network: str
@@ -89,11 +89,11 @@ class Site:
 
     @property
     def name(self) -> str:
-        """The name of its database, and of what else is its own."""
+        """The name of its database."""
         return self.project.slug.replace("-", "_")
 
     def find_servers(self) -> None:
-        """Start its Redis if it has one, and name its servers in `variables`."""
+        """Start its Redis if it has one, and put its servers' URLs into `variables`."""
         if self.project.database in CREATE:
             self.variables["DATABASE_URL"] = self.variables["DATABASE_URL"].removesuffix("/app") + f"/{self.name}"
         if "redis" in self.services:
@@ -105,15 +105,15 @@ class Site:
             self.variables["REDIS_URL"] = url.replace("@redis:", f"@{self.containers['redis']}:")
 
     def start(self) -> None:
-        """Make the database, migrate it, and start all that the combination has; CommandError if anything fails."""
+        """Create the database, migrate it, and start all services; CommandError if anything fails."""
         if create := CREATE.get(self.project.database):
             server = self.network.removesuffix("_default") + "-database-1"
             self.project.docker("exec", server, "sh", "-ec", create.format(name=self.name))
         self.find_servers()
-        # One worker process: what a second one does, the deployments show.
+        # One worker process: the deployment tests cover several.
         self.variables |= {"SECRET_KEY": KEY, "PYTHONWARNINGS": WARNINGS, "GRANIAN_WORKERS": "1"}
         image = self.project.slug
-        if self.project.database != "sqlite":  # which the web container migrates itself
+        if self.project.database != "sqlite":  # the web container migrates SQLite itself
             self.run("migrate", image, *self.commands["migrate"].split(), options=("--rm", "--no-healthcheck"))
         self.run("web", image, options=("--detach", "--no-healthcheck", "--publish", "127.0.0.1:0:8000"))
         self.address = self.project.wait_answering(self.containers["web"])
@@ -122,7 +122,7 @@ class Site:
                 self.run(name, image, *self.commands[name].split(), options=("--detach", "--init", "--no-healthcheck"))
 
     def check_code(self, image: str, folder: Path) -> str:
-        """Run the tests and the linters of the code in `folder`, in the image of development; return what they said."""
+        """Run the tests and the linters of the code in `folder`, in the development image; return their output."""
         self.find_servers()
         self.variables |= {"DEBUG": "1"}
         options = (
@@ -164,14 +164,14 @@ class Site:
         return self.project.docker("exec", self.containers["web"], *shell)
 
     def stop(self) -> dict[str, int]:
-        """Stop all that is of the image's; return how each ended: service -> exit code."""
+        """Stop all containers of the image; return how each ended: service -> exit code."""
         ours = {name: container for name, container in self.containers.items() if name not in ("redis", "migrate")}
         self.project.docker("stop", *ours.values())
         codes = self.project.docker("inspect", "--format", "{{.State.ExitCode}}", *ours.values()).split()
         return dict(zip(ours, map(int, codes), strict=True))
 
     def remove(self) -> None:
-        """Leave nothing of it but its database."""
+        """Remove its containers and its volume; the database goes with the server."""
         self.project.run(
             "sh",
             "-c",
@@ -181,6 +181,6 @@ class Site:
 
 
 def run_name(config: Any) -> str:
-    """Return the name that all workers of this run know it by: the id of the process that started it."""
+    """Return this run's name, the same in all of its workers: the id of the process that started them."""
     worker = getattr(config, "workerinput", None)
     return str(worker["run"]) if worker else str(os.getpid())

@@ -1,4 +1,4 @@
-"""A Swarm of this machine alone, for as long as the tests need it."""
+"""A Swarm of this machine alone, for the duration of the tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LABEL = "slipway-tests"
 
 
 def join_swarm(engine: Engine, run: str) -> None:
-    """Make this machine a Swarm of its own, until the tests of the run called `run` are done."""
+    """Turn this machine into a single-node Swarm for the tests of the run called `run`."""
     for command in (
         "docker swarm init --advertise-addr 127.0.0.1",
         f"docker node update --label-add {LABEL}={run} $(docker node ls --quiet)",
@@ -20,10 +20,10 @@ def join_swarm(engine: Engine, run: str) -> None:
 
 
 def leave_swarm(engine: Engine, run: str = "") -> None:
-    """End the Swarm that a run made; without its name, that of a run whose process is gone.
+    """End the Swarm that `run` made; without a name, that of a run whose process is gone.
 
-    Not while containers run outside it, of another run, say: Docker would forget their names, and they would find
-    each other no more.
+    The Swarm stays while containers run outside it, such as those of another run: Docker would forget their names,
+    and they could no longer resolve each other.
     """
     inspect = ["docker", "node", "inspect", "self", "--format", f'{{{{index .Spec.Labels "{LABEL}"}}}}']
     of = subprocess.run(inspect, env=engine.env, capture_output=True, text=True, check=False).stdout.strip()
@@ -37,6 +37,6 @@ def leave_swarm(engine: Engine, run: str = "") -> None:
 
 
 def swarm_state(engine: Engine) -> str:
-    """Return "active" if the engine belongs to a Swarm, "inactive" or another word for trouble if not."""
+    """Return "active" if the engine belongs to a Swarm; otherwise "inactive", or another state for a fault."""
     info = ["docker", "info", "--format", "{{.Swarm.LocalNodeState}}"]
     return subprocess.run(info, env=engine.env, capture_output=True, text=True, check=True).stdout.strip()
