@@ -1,6 +1,6 @@
-"""What a Debian machine offers without a registry: its own package mirror.
+"""Packages from the Debian machine's own mirror, for when no registry provides an image.
 
-The mirror is read from the machine's apt configuration, and so is nowhere written here: a company mirror,
+The mirror is read from the machine's apt configuration and is not written here: a company mirror,
 or one that is only reachable from inside, works unchanged.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
-#: A mirror's copy of testing may be older than its own "valid until"; signatures are checked all the same.
+#: A mirror's copy of testing may be past its Valid-Until date; signatures are still checked.
 APT_OPTIONS = {
     "Acquire::Check-Valid-Until": "false",
     "Acquire::Languages": "none",
@@ -24,7 +24,7 @@ APT_OPTIONS = {
 
 
 class EngineError(RuntimeError):
-    """One sentence for people: what is missing, and what to do."""
+    """One sentence that says what is missing, and what to do."""
 
 
 def say(text: str) -> None:
@@ -42,7 +42,7 @@ def cache_root() -> Path:
 def run(
     *command: str | Path, env: dict[str, str] | None = None, timeout: float | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command with its output captured and its input closed; the caller looks at the return code."""
+    """Run a command with its output captured and its input closed; the caller checks the return code."""
     try:
         return subprocess.run(
             [str(part) for part in command],
@@ -62,7 +62,7 @@ def run(
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says something, for the end of an error message."""
+    """Return the last line that is not blank, for the end of an error message."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message")
 
 
@@ -93,7 +93,7 @@ def mirror() -> str:
     )
     found = [line.split() for line in targets.stdout.splitlines()]
     own = [row for row in found if row[1:3] == [codename(), "main"]]
-    # Another vendor may publish a "main" under the same release name; only Debian's own calls itself Debian.
+    # Another vendor may publish a "main" under the same release name: prefer the one whose origin is Debian.
     own.sort(key=lambda row: row[3:] != ["Debian"])
     if not own:
         raise EngineError(
@@ -122,7 +122,7 @@ def install(*packages: str) -> None:
     locks = ("-o", "DPkg::Lock::Timeout=300")
     command = ("apt-get", *locks, "install", "-y", "--no-install-recommends", *wanted)
     result = run(*command, env=env)
-    if result.returncode:  # the lists are old or absent; a third party's source that fails does not matter
+    if result.returncode:  # the lists are old or missing; a failing third-party source does not matter
         run("apt-get", *locks, "update", env=env)
         result = run(*command, env=env)
     if missing():
@@ -130,7 +130,7 @@ def install(*packages: str) -> None:
 
 
 def unpack(suite: str, packages: tuple[str, ...], target: Path, state: Path) -> None:
-    """Download packages of another release into an apt state of its own, and unpack them without installing."""
+    """Download packages of another release with a separate apt state, and unpack them without installing."""
     for folder in (state / "lists" / "partial", state / "cache" / "archives" / "partial", state / "debs", target):
         folder.mkdir(parents=True, exist_ok=True)
     (state / "sources.list").write_text(sources(suite), encoding="utf-8")

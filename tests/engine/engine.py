@@ -1,7 +1,7 @@
 """Find the Docker engine that the tests talk to, or set up a private one.
 
-The private engine is Debian testing's, unpacked beside the machine's own packages. Everything of it lives in
-one folder of the user's cache, so every clone shares it and removing the folder (after ``stop``) removes it.
+The private engine is Debian testing's, unpacked without installing it. All of its files are in one folder of the
+user's cache: every clone shares it, and removing the folder (after ``stop``) removes the engine.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from pathlib import Path
 
 from .debian import EngineError, cache_root, install, require_root_on_debian, run, say, unpack
 
-#: What Debian testing gives. runc and iptables are the machine's own: they follow its libc and its kernel.
+#: Taken from Debian testing. runc and iptables are the machine's own: they must fit its libc and its kernel.
 PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd", "tini-static")
 BINARIES = ("dockerd", "docker-proxy", "containerd", "containerd-shim-runc-v2", "docker", "tini-static")
 PLUGINS = ("docker-buildx", "docker-compose")
 HOST_PACKAGES = ("runc", "iptables", "libseccomp2", "ca-certificates")
 
-#: 256 networks of 254 addresses each; the first range that the machine has no route into is taken.
+#: Each range holds 256 networks of 254 addresses; the first that the machine has no route into is used.
 POOLS = ("10.210.0.0/16", "10.187.0.0/16", "172.29.0.0/16", "192.168.0.0/16")
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
-#: Variables that would send a client elsewhere than DOCKER_HOST says.
+#: Variables that would override DOCKER_HOST or change how a client connects to it.
 OVERRIDES = ("DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION", "BUILDX_BUILDER")
 
 
@@ -83,7 +83,7 @@ class Layout:
 
 
 def ensure_engine() -> Engine:
-    """Return an engine that answers: the caller's own, else the private one, started or set up if need be."""
+    """Return an engine that answers: the caller's own, else the private one, set up and started if needed."""
     layout = Layout()
     if _ambient_answers(layout):
         for plugin, package in (("compose", "docker-compose-plugin"), ("buildx", "docker-buildx-plugin")):
@@ -107,7 +107,7 @@ def ensure_engine() -> Engine:
 
 
 def find_engine() -> Engine | None:
-    """Return the engine that answers now, and start nothing."""
+    """Return the engine that answers now, or None, without starting one."""
     layout = Layout()
     if _ambient_answers(layout):
         return Engine(dict(os.environ), private=False, started=False)
@@ -123,7 +123,7 @@ def describe(engine: Engine) -> str:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold a lock that every process of this user respects, and that ends with the process."""
+    """Hold a lock shared by all processes of this user; it is released when the process ends."""
     folder = cache_root() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.lock").open("w", encoding="utf-8") as handle:
@@ -154,7 +154,7 @@ def _ping(layout: Layout, timeout: float = 10.0) -> bool:
 
 
 def _recovers(layout: Layout) -> bool:
-    """Return whether a running dockerd answers after all: one that is merely busy must not be swept away."""
+    """Return whether a running dockerd answers after all: one that is only busy must not be killed."""
     deadline = time.monotonic() + START_TIMEOUT
     while not _ping(layout):
         if time.monotonic() > deadline or "dockerd" not in _processes(layout).values():
@@ -167,7 +167,7 @@ def _recovers(layout: Layout) -> bool:
 
 
 def _set_up(layout: Layout) -> None:
-    """Bring the binaries here; they appear all at once, so an interrupted set-up is simply repeated."""
+    """Unpack the binaries; one rename puts them in place, so an interrupted set-up is simply repeated."""
     install(*HOST_PACKAGES)
     if layout.bin.is_dir():
         return
@@ -178,7 +178,7 @@ def _set_up(layout: Layout) -> None:
     for names, folder in ((BINARIES, work / "bin"), (PLUGINS, layout.config / "cli-plugins")):
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
-            candidates = (work / "files" / "usr").rglob(name)  # not below etc: init scripts carry the same names
+            candidates = (work / "files" / "usr").rglob(name)  # not below etc: init scripts have the same names
             found = next((path for path in candidates if path.is_file() and os.access(path, os.X_OK)), None)
             if found is None:
                 raise EngineError(
@@ -229,20 +229,20 @@ def _daemon_options(layout: Layout) -> dict[str, object]:
         "exec-root": str(layout.run / "exec"),
         "storage-driver": "overlay2",
         "features": {"containerd-snapshotter": False},
-        # cgroupfs and a parent of our own: what a killed engine leaves running can be found, and is ours only
+        # with cgroupfs and a parent of our own, processes that a killed engine leaves behind can be told from others
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
         "cgroup-parent": f"/{layout.tag}",
         "default-address-pools": [{"base": _free_pool(), "size": 24}],
         "live-restore": False,
         "log-driver": "json-file",
         "log-opts": {"max-size": "10m", "max-file": "3"},
-        # Less than a whole run leaves (45 GB), and the next one finds nothing: what it needs first was dropped first.
+        # A whole run leaves 45 GB. A smaller cache drops the oldest layers, which the next run needs first.
         "builder": {"gc": {"enabled": True, "defaultMaxUsedSpace": "60GB", "defaultMinFreeSpace": "10GB"}},
     }
 
 
 def _free_pool() -> str:
-    """Return the first range of POOLS that touches no route and no name server of this machine."""
+    """Return the first range of POOLS that overlaps no route and no name server of this machine."""
     taken: list[ipaddress.IPv4Network] = []
     for line in Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]:
         interface, target, *_, mask = line.split()[:8]
@@ -265,14 +265,14 @@ def _free_pool() -> str:
 
 
 def stop_engine() -> None:
-    """Stop the private engine, its containers first, and unmount what it mounted; harmless when none runs."""
+    """Stop the private engine, its containers first, and remove its mounts; harmless if none runs."""
     layout = Layout()
     if not layout.root.is_dir():
         return
     with locked("engine"):
         if _ping(layout):
             env = layout.environment()
-            run("docker", "swarm", "leave", "--force", env=env, timeout=STOP_TIMEOUT)  # or its services come back
+            run("docker", "swarm", "leave", "--force", env=env, timeout=STOP_TIMEOUT)  # or its services restart
             running = run("docker", "ps", "--quiet", env=env, timeout=STOP_TIMEOUT).stdout.split()
             if running:
                 run("docker", "stop", "--timeout", "10", *running, env=env, timeout=STOP_TIMEOUT)
@@ -280,9 +280,9 @@ def stop_engine() -> None:
 
 
 def _sweep(layout: Layout) -> None:
-    """End every process of a private engine that may not have ended well, and take its mounts and sockets away."""
+    """End all processes of a private engine that may have crashed, and remove its mounts and sockets."""
     daemon = [pid for pid, name in _processes(layout).items() if name == "dockerd"]
-    _end(daemon, signal.SIGTERM)  # a healthy one ends its containerd and its shims too
+    _end(daemon, signal.SIGTERM)  # a healthy dockerd ends its containerd and its shims too
     deadline = time.monotonic() + STOP_TIMEOUT
     while set(daemon) & set(_processes(layout)) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -21,13 +21,13 @@ PULL_TIMEOUT = 900.0
 BUILD_TIMEOUT = 1200.0
 
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-#: What a Debian "slim" image leaves out.
+#: The files that a Debian "slim" image leaves out.
 SLIM = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info", "groff", "lintian"))
 DOCKER_CLEAN = (
     'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin || true"; };'
     ' Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";'
 )
-#: Settings of the build that the machine may have made for its network.
+#: Settings for the machine's network, which are passed on to builds.
 NETWORK_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL")
 
 
@@ -69,7 +69,7 @@ class Recipe:
 
 
 def ensure_image(engine: Engine, name: str) -> Image:
-    """Make an image available under its name: use it, or pull it, or build its stand-in."""
+    """Make an image available under its name: use it if it is there, else pull it, else build its stand-in."""
     if image := _present(engine, name):
         return image
     with locked("image-" + re.sub(r"[^A-Za-z0-9_.-]+", "_", name)):
@@ -103,7 +103,7 @@ def _ids(engine: Engine, name: str) -> list[str]:
 
 
 def _present(engine: Engine, name: str) -> Image | None:
-    """Return the image if the engine has it, unless it is a stand-in of another recipe than today's."""
+    """Return the image if the engine has it, unless it is a stand-in from an outdated recipe."""
     labels = _labels(engine, name)
     if labels is None:
         return None
@@ -182,7 +182,7 @@ def _host_python(version: str) -> Path | None:
         for path in candidates
         if (path / "bin" / f"python{version}").is_file() and (path / "include" / f"python{version}").is_dir()
     ]
-    # The newest patch release first: 3.12.10 after 3.12.9.
+    # The newest patch release, by number: 3.12.10 is newer than 3.12.9.
     return max(usable, key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)], default=None)
 
 
@@ -209,7 +209,7 @@ def _build(engine: Engine, name: str, recipe: Recipe) -> Image:
             return Path(image_id.name).read_text(encoding="ascii").strip()
 
     old = _ids(engine, name)
-    # The version is only known from the result: ask it, then build again, from the cache, with that said.
+    # Only the built image knows its version: ask it, then build again, from the cache, with the version as an argument.
     draft = build()
     answer = run(
         "docker",
@@ -269,7 +269,7 @@ def _ensure_base(engine: Engine, suite: str) -> str:
                     raise EngineError(
                         f"A minimal Debian {suite} could not be made: {last_line(log.read() + result.stderr)}"
                     )
-        # Named only now: an import of half a file system has no name, and is not found the next time.
+        # Tag it only now: an interrupted import has no name, so the next run does not find it.
         old = _ids(engine, name)
         run("docker", "tag", result.stdout.strip(), name, env=engine.env)
         if old:
@@ -280,7 +280,7 @@ def _ensure_base(engine: Engine, suite: str) -> str:
 def _mmdebstrap(suite: str) -> list[str]:
     options = APT_OPTIONS | {"Acquire::GzipIndexes": "true"}
     apt = [f'--aptopt={key} "{value}"' for key, value in options.items()]
-    # As in Debian's own images, apt keeps no archive and no cache; those who want one remove that file.
+    # As in Debian's own images, apt keeps no archive and no cache as long as this file is there.
     write = f"""echo '{DOCKER_CLEAN}' > "$1/etc/apt/apt.conf.d/docker-clean"; rm -f "$1"/var/cache/apt/*.bin"""
     hook = f"--customize-hook={write}"
     packages = "--include=ca-certificates,netbase,tzdata"
@@ -307,7 +307,7 @@ def _base_fingerprint(suite: str) -> str:
 
 
 def _fingerprint(recipe: Recipe) -> str:
-    """Return a digest of everything that a stand-in is made from, packages' versions apart."""
+    """Return a digest of everything that a stand-in is made from, except the versions of packages."""
     files = sorted(path for path in (RECIPES / recipe.folder).rglob("*") if path.is_file())
     texts = [f"{path.name}\n{path.stat().st_mode & 0o111:o}\n{path.read_text(encoding='utf-8')}" for path in files]
     arguments = [f"{key}={value}" for key, value in {**recipe.arguments, **recipe.contexts}.items()]

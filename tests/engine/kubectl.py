@@ -18,7 +18,7 @@ def ensure_kubectl() -> Path:
     root = cache_root().resolve() / "kubectl"
     binary = root / "files" / "usr" / "bin" / "kubectl"
     with locked("kubectl"):
-        if not root.is_dir():  # it appears all at once: an interrupted download is simply repeated
+        if not root.is_dir():  # one rename puts it in place: an interrupted download is simply repeated
             say("downloading kubectl from this machine's Debian mirror")
             work = root.with_name("kubectl-setup")
             shutil.rmtree(work, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The contract that the generated projects rely on, of each base image: the official one, or its stand-in."""
+"""The contract of each base image, official or stand-in, that the generated projects rely on."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.rotates(seconds=80, touched_by=["tests/engine/*"])
 
 Docker = Callable[..., str]
 PASSWORD = "p'w\\d $x"
-PLAIN_PASSWORD = "pw d $x"  # MySQL's image puts it between quotes as it is
+PLAIN_PASSWORD = "pw d $x"  # MySQL's image does not escape quotes
 
 
 @pytest.fixture(scope="module")
 def docker(engine: Engine) -> Docker:
-    """Run a docker command, return what it printed, and fail if it did (unless `fails` says so)."""
+    """Run a docker command and return its output; AssertionError if it fails, or with `fails` if it succeeds."""
 
     def call(*arguments: str | Path, fails: bool = False, text: str = "") -> str:
         command = ["docker", *map(str, arguments)]
@@ -68,7 +68,7 @@ def eventually(check: Callable[[], object], seconds: float = 30) -> None:
 
 
 def test_a_running_engine_is_found(engine: Engine) -> None:
-    """Everybody after the first uses the same engine."""
+    """Later callers get the same engine."""
     again = ensure_engine()
     assert not again.started
     assert again.env.get("DOCKER_HOST") == engine.env.get("DOCKER_HOST")
@@ -87,7 +87,7 @@ def test_an_unknown_image_is_one_sentence(engine: Engine) -> None:
 
 
 def test_not_debian_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing can be set up, the message says what to do."""
+    """If no engine can be set up, the message says why."""
     monkeypatch.setattr(debian, "codename", lambda: "")
     with pytest.raises(EngineError, match=r"not Debian\.$"):
         debian.require_root_on_debian("Setting up an engine")
@@ -150,7 +150,7 @@ def test_python(engine: Engine, docker: Docker, version: str) -> None:
 
 
 def test_python_compiles(engine: Engine, docker: Docker) -> None:
-    """An extension compiles, and works in the next stage with its library alone. (First 25 s, then 2 s.)"""
+    """An extension compiles, and works in the next stage with only its library. (25 s at first, then 2 s.)"""
 
     def compile_on(version: str) -> str:
         ensure_image(engine, f"python:{version}-slim-trixie")
@@ -159,7 +159,7 @@ def test_python_compiles(engine: Engine, docker: Docker) -> None:
         return docker("image", "rm", tag)
 
     with ThreadPoolExecutor() as pool:
-        assert all(pool.map(compile_on, ["3.12", "3.14"]))  # this machine's own or the official one; and testing's
+        assert all(pool.map(compile_on, ["3.12", "3.14"]))  # the host's copy or the official one; testing's
 
 
 # -- PostgreSQL ----------------------------------------------------------------------------------------------
@@ -196,14 +196,14 @@ def in_postgres(docker: Docker, name: str, sql: str) -> str:
 
 
 def from_another(docker: Docker, name: str, image: str, password: str, *command: str, fails: bool = False) -> str:
-    """Run a client that is in a container of its own, as the web service is."""
+    """Run a client in a container of its own, as the web service does."""
     secret = (f"--env=PGPASSWORD={password}", f"--env=MYSQL_PWD={password}")
     address = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
     return docker("run", "--rm", *secret, image, command[0], f"--host={address}", *command[1:], fails=fails)
 
 
 def test_postgres_first_boot(docker: Docker, postgres: str) -> None:
-    """The settings, the argument and the scripts have taken effect; scripts run while there is no TCP."""
+    """The settings, the argument and the scripts have taken effect; scripts ran before the server listened on TCP."""
     assert in_postgres(docker, postgres, "SHOW max_connections") == "50"
     assert in_postgres(docker, postgres, "SHOW fsync") == "on"
     assert in_postgres(docker, postgres, "SELECT name FROM seen") == ""
@@ -214,14 +214,14 @@ def test_postgres_first_boot(docker: Docker, postgres: str) -> None:
 
 
 def test_postgres_wants_the_password(docker: Docker, postgres: str) -> None:
-    """From another container the password is asked for, and the one in the file is it."""
+    """Another container needs the password, which is the one in the file."""
     query = ("psql", "--username=app", "--dbname=my-db", "-Atc", "SELECT 1")
     assert from_another(docker, postgres, "postgres:18", PASSWORD, *query) == "1"
     assert "authentication failed" in from_another(docker, postgres, "postgres:18", "wrong", *query, fails=True)
 
 
 def test_postgres_is_process_1_without_rights(docker: Docker, postgres: str) -> None:
-    """It gets the stop signal itself, as user 999."""
+    """It gets the stop signal itself, and runs as user 999."""
     assert docker("exec", postgres, "cat", "/proc/1/comm") == "postgres"
     assert docker("exec", postgres, "stat", "--format=%u:%g", "/proc/1") == "999:999"
 
@@ -245,7 +245,7 @@ def test_postgres_stops_well_and_keeps_its_data(docker: Docker, postgres: str) -
     ],
 )
 def test_postgres_refuses(docker: Docker, postgres: str, options: tuple[str, ...], message: str) -> None:
-    """No password, two passwords, or a volume where version 18 does not look, end the start with a reason."""
+    """The start fails with a reason: no password, two passwords, or a volume where version 18 does not look."""
     assert postgres
     assert message in docker("run", "--rm", *options, "postgres:18", fails=True)
 
@@ -290,7 +290,7 @@ def in_mariadb(docker: Docker, name: str, sql: str) -> str:
 
 
 def test_mariadb_first_boot(docker: Docker, mariadb: str) -> None:
-    """The argument, the script and the time zones have taken effect; scripts run while there is no TCP."""
+    """The argument, the script and the time zones have taken effect; scripts ran before the server listened on TCP."""
     assert in_mariadb(docker, mariadb, "SELECT @@max_connections") == "50"
     assert in_mariadb(docker, mariadb, "SELECT name FROM my_db.seen") == "1"
     assert (
@@ -303,7 +303,7 @@ def test_mariadb_first_boot(docker: Docker, mariadb: str) -> None:
 
 
 def test_mariadb_user_has_its_database_alone(docker: Docker, mariadb: str) -> None:
-    """The user may do everything in its database and nothing in another, not even in one that `_` would match."""
+    """The user has all rights in its database and none in others, not even in one that `_` would match."""
     as_user = ("mariadb", "--user=app", "--batch", "--skip-column-names", "--execute")
     assert (
         from_another(docker, mariadb, "mariadb:11.8", PASSWORD, *as_user, "CREATE TABLE my_db.t (i int); SELECT 1")
@@ -317,7 +317,7 @@ def test_mariadb_user_has_its_database_alone(docker: Docker, mariadb: str) -> No
 
 
 def test_mariadb_is_process_1_without_rights(docker: Docker, mariadb: str) -> None:
-    """It gets the stop signal itself, as user 999."""
+    """It gets the stop signal itself, and runs as user 999."""
     assert docker("exec", mariadb, "cat", "/proc/1/comm") == "mariadbd"
     assert docker("exec", mariadb, "stat", "--format=%u:%g", "/proc/1") == "999:999"
 
@@ -337,7 +337,7 @@ def test_mariadb_stops_well_and_keeps_its_data(docker: Docker, mariadb: str) -> 
     [((), "MARIADB_ROOT_PASSWORD"), (("--env=MYSQL_ROOT_PASSWORD=a", "--env=MYSQL_ROOT_PASSWORD_FILE=/b"), "exclu")],
 )
 def test_mariadb_refuses(docker: Docker, mariadb: str, options: tuple[str, ...], message: str) -> None:
-    """No password, or two, end the start with a reason."""
+    """The start fails with a reason: no password, or two."""
     assert mariadb
     assert message in docker("run", "--rm", *options, "mariadb:11.8", fails=True)
 
@@ -370,7 +370,7 @@ def in_mysql(docker: Docker, name: str, sql: str) -> str:
 
 
 def test_mysql_first_boot(docker: Docker, mysql: str) -> None:
-    """The argument, the script and the time zones have taken effect; scripts run while there is no TCP."""
+    """The argument, the script and the time zones have taken effect; scripts ran before the server listened on TCP."""
     assert in_mysql(docker, mysql, "SELECT @@max_connections") == "50"
     assert in_mysql(docker, mysql, "SELECT name FROM my_db.seen") == "1"
     assert (
@@ -388,7 +388,7 @@ def test_mysql_first_boot(docker: Docker, mysql: str) -> None:
 
 
 def test_mysql_user_has_its_database_alone(docker: Docker, mysql: str) -> None:
-    """The user may do everything in its database and nothing in another, not even in one that `_` would match."""
+    """The user has all rights in its database and none in others, not even in one that `_` would match."""
     as_user = ("mysql", "--user=app", "--batch", "--skip-column-names", "--execute")
     made = "CREATE TABLE my_db.t (i int); SELECT 1"
     assert from_another(docker, mysql, "mysql:9.7", PLAIN_PASSWORD, *as_user, made) == "1"
@@ -399,7 +399,7 @@ def test_mysql_user_has_its_database_alone(docker: Docker, mysql: str) -> None:
 
 
 def test_mysql_is_process_1_without_rights(docker: Docker, mysql: str) -> None:
-    """It gets the stop signal itself, as user 999."""
+    """It gets the stop signal itself, and runs as user 999."""
     assert docker("exec", mysql, "cat", "/proc/1/comm") == "mysqld"
     assert docker("exec", mysql, "stat", "--format=%u:%g", "/proc/1") == "999:999"
     docker("exec", mysql, "sh", "-c", "command -v mysql mysqladmin mysqldump")
@@ -423,13 +423,13 @@ def test_mysql_stops_well_and_keeps_its_data(docker: Docker, mysql: str) -> None
     ],
 )
 def test_mysql_refuses(docker: Docker, mysql: str, options: tuple[str, ...], message: str) -> None:
-    """No password, or two, or root as the user, end the start with a reason."""
+    """The start fails with a reason: no password, two passwords, or root as the user."""
     assert mysql
     assert message in docker("run", "--rm", *options, "mysql:9.7", fails=True)
 
 
 def test_mysql_as_any_user(docker: Docker, server: Callable[..., str], mysql: str, tmp_path: Path) -> None:
-    """A user id without a name, a read-only root and a folder of this user's are enough, without capabilities."""
+    """It runs as a user id without a name, on a read-only root, with a folder of that user and no capabilities."""
     assert mysql
     tmp_path.chmod(0o700)
     subprocess.run(["chown", "12345:12345", tmp_path], check=True)
@@ -443,8 +443,8 @@ def test_mysql_as_any_user(docker: Docker, server: Callable[..., str], mysql: st
 
 
 def test_mysql_lets_a_client_without_tls_in(docker: Docker, mysql: str) -> None:
-    """The first login of an account needs TLS, or the server's public key, which it hands out."""
-    in_mysql(docker, mysql, "FLUSH PRIVILEGES")  # the server forgets who was in
+    """The first login of an account needs TLS or the public key, which the server hands out."""
+    in_mysql(docker, mysql, "FLUSH PRIVILEGES")  # the server forgets earlier logins
     plain = ("mysql", "--user=app", "--ssl-mode=DISABLED", "--batch", "--skip-column-names", "--execute", "SELECT 1")
     assert "secure connection" in from_another(docker, mysql, "mysql:9.7", PLAIN_PASSWORD, *plain, fails=True)
     ask = (*plain[:3], "--get-server-public-key", *plain[3:])
@@ -457,7 +457,7 @@ def test_mysql_lets_a_client_without_tls_in(docker: Docker, mysql: str) -> None:
 
 @pytest.mark.parametrize("image", ["redis:8", "valkey/valkey:8"])
 def test_redis(engine: Engine, docker: Docker, server: Callable[..., str], image: str) -> None:
-    """Process 1 without rights, open to other containers, with arguments; the data outlives a restart."""
+    """It is an unprivileged PID 1, reachable from other containers, and takes arguments; data survives a restart."""
     name = server(ensure_image(engine, image).name, "--appendonly", "yes")
     eventually(lambda: docker("exec", name, "redis-cli", "SET", "kept", "yes"))
     assert docker("exec", name, "stat", "--format=%u:%g", "/proc/1") == "999:999"
@@ -478,7 +478,7 @@ def test_caddy(engine: Engine, docker: Docker, server: Callable[..., str]) -> No
 
 
 def test_registry(engine: Engine, docker: Docker, server: Callable[..., str]) -> None:
-    """What is pushed can be pulled."""
+    """A pushed image can be pulled."""
     name = server(ensure_image(engine, "registry:2").name, options=("--publish=127.0.0.1::5000",))
     address = docker("port", name, "5000/tcp").splitlines()[0]
     image = f"{address}/test:1"
