@@ -1,4 +1,4 @@
-"""Answers: wrong ones are refused with a sentence and leave nothing behind, unusual ones work."""
+"""Invalid answers are refused with a sentence and leave nothing behind; unusual ones work."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ GOOD = [
 
 @pytest.fixture(scope="module")
 def plain(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template as a folder without git: Copier need not clone it for each of many renders."""
+    """The template as a folder without git, so that Copier does not clone it for each of many renders."""
     folder = tmp_path_factory.mktemp("plain") / "slipway"
     return Path(shutil.copytree(template, folder, ignore=shutil.ignore_patterns(".git")))
 
@@ -190,7 +190,7 @@ def test_an_image_has_an_unusual_name_as_it_is(unusual: dict[str, Project]) -> N
         project.docker("image", "rm", "--force", project.slug)
 
 
-# The others differ in no way that a page or a build would meet: the matrix's own names have an accent, quotes and "&".
+# The other names have nothing else that matters to pages or builds: the matrix's names have an accent, a quote and "&".
 @pytest.mark.parametrize("name", ["C# & F# in 100%", "Rocket 🚀"])
 def test_a_site_with_an_unusual_name_works(name: str, unusual: dict[str, Project]) -> None:
     project = unusual[name]

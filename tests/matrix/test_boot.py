@@ -1,4 +1,4 @@
-"""Every combination's production image boots by its own command, serves, does tasks, and stops cleanly."""
+"""Every combination's production image boots with its own command, serves, completes tasks, and stops cleanly."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def test_it_serves(site: Site) -> None:
     assert get(f"{address}/readyz", {"Host": "10.0.0.1"}).text == "ok\n"
     home = get(f"{address}/", {"X-Request-ID": "trace-1"})
     asked.home_page(site.project, home)
-    assert "<dt>" not in home.text, "production does not tell its versions"
+    assert "<dt>" not in home.text, "production shows its versions"
     style = re.search(r'href="(/static/site\.[0-9a-f]{12}\.css)"', home.text)
-    assert style, "static files are hashed"
+    assert style, "the style sheet's name has no hash"
     answer = get(address + style[1], {"Accept-Encoding": "gzip"})
     assert answer.headers["content-encoding"] == "gzip"
     assert "immutable" in answer.headers["cache-control"]
@@ -50,11 +50,11 @@ def test_its_content(site: Site, built: dict[str, Any]) -> None:
     assert str(seen["uid"]) == built["Config"]["User"].partition(":")[0]
     assert seen["tools"] == []
     assert seen["modules"] == []
-    assert seen["writable"] == [], "the site must not be able to change its own code"
+    assert seen["writable"] == [], "the site can change its own code"
     assert seen["unreadable"] == []
     assert seen["canary"] == []
     assert not {".env", ".git", ".venv", "tests", "compose.yaml"} & set(seen["app"])
-    assert seen["server"], "the server is the first process"
+    assert seen["server"], "the server is not PID 1"
     assert seen["healthy"]
 
 
@@ -67,4 +67,4 @@ def test_it_stops_cleanly_after_logs_in_json(site: Site) -> None:
     assert set(codes.values()) == {0}, codes
     assert set(codes) == {"web"} | ({"worker", "beat"} if site.project.combination.answers["use_celery"] else set())
     lines = [json.loads(line) for line in site.project.docker("logs", site.containers["web"]).splitlines()]
-    assert [line["path"] for line in lines if line["request_id"] == "trace-1"] == ["/"], "every line is JSON"
+    assert [line["path"] for line in lines if line["request_id"] == "trace-1"] == ["/"], "the request is not in the log"

@@ -1,4 +1,4 @@
-"""Checks of content that combinations share: each runs once for each distinct content (tests/support/once.py)."""
+"""Checks of content that combinations share, each run once for each distinct content (tests/support/once.py)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_lock_is_the_closure_of_its_pyproject(project: Project, once: Once) ->
 def test_its_own_tests_and_linters_pass(
     project: Project, built: dict[str, Any], once: Once, record: Any, pytestconfig: pytest.Config
 ) -> None:
-    """In the image that development uses. The covering combinations' own run in development as it is started."""
+    """They run in the development image. Those of the covering combinations run in test_development instead."""
     if project.combination in selected(pytestconfig, covering=True):
         return
     if (copy := once.take("own tests", project)) is None:

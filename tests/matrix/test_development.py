@@ -22,12 +22,12 @@ LABELS = {"sqlite": "SQLite", "postgres": "PostgreSQL", "mariadb": "MariaDB", "m
 
 @pytest.fixture(scope="module")
 def up(project: Project) -> Iterator[float]:
-    """Development, started as the README says; how long it took, in seconds, with the image built."""
-    # Nothing that starts may use what is deprecated.
+    """Development, started as the README says: the seconds that this took once the image was built."""
+    # Deprecated features are errors in everything that starts.
     (project.path / ".env").write_text(f"PYTHONWARNINGS={WARNINGS}\n", encoding="utf-8")
     settings = project.path / "config" / "settings.py"
     before = settings.read_text(encoding="utf-8")
-    project.compose(*DOWN)  # what a killed run left
+    project.compose(*DOWN)  # leftovers of a killed run
     try:
         project.compose("build")
         start = time.monotonic()
@@ -45,7 +45,7 @@ def site(project: Project, up: float) -> str:
 
 
 def test_it_comes_up(project: Project, up: float, once: Once, record: Any) -> None:
-    once.first("own tests", project)  # they run below; others with the same code need not run them
+    once.first("own tests", project)  # they run below, for all combinations with the same code
     record("up s", f"{up:.1f}")
     states = project.compose("ps", "--all", "--format", "{{.Service}} {{.State}} {{.ExitCode}}").split("\n")
     assert "migrate exited 0" in states
@@ -60,7 +60,7 @@ def test_an_edit_is_served(project: Project, site: str) -> None:
     def served() -> bool:
         try:
             return f"<h1>Edited {html.escape(name)}</h1>" in get(f"{site}/").text
-        except OSError:  # the server is on its way from one version to the next
+        except OSError:  # the server is reloading
             return False
 
     project.edit("config/settings.py", f'SITE_NAME = "{name}"', f'SITE_NAME = "Edited {name}"')

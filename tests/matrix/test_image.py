@@ -1,4 +1,4 @@
-"""Every combination's production image builds, and holds what it should and nothing else."""
+"""Every combination's production image builds, and contains what it should and nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support import matrix
 from tests.support.images import CANARY
 from tests.support.project import Project
 
-# What an image may add to its base, in MB: more than each does now, and less than with a compiler or a cache in it.
+# The most that an image may add to its base, in MB: above today's images, and below one with a compiler or a cache.
 LARGEST = 140
 
 
@@ -29,7 +29,7 @@ def test_its_configuration(project: Project, built: dict[str, Any]) -> None:
     assert user.isdecimal()
     assert group.isdecimal()
     assert int(user) > 0
-    assert config["Cmd"][0] == "python", "the command is in exec form, without a shell"
+    assert config["Cmd"][0] == "python", "the command is not in exec form"
     assert not config["Entrypoint"]
     assert config["Healthcheck"]["Test"][0] == "CMD"
     assert list(config["ExposedPorts"]) == ["8000/tcp"]
@@ -50,7 +50,7 @@ def test_a_code_edit_keeps_every_layer_but_the_code(project: Project, built: dic
     edited = f"{project.slug}:edited"
     layers = built["RootFS"]["Layers"]
     try:
-        # Twice: of several first builds at once, BuildKit may keep but one as a step's cache.
+        # Twice: of several concurrent first builds, BuildKit may keep only one as a step's cache.
         for number in range(2):
             before = layers
             view.write_text(f"{text}\n# edited {number}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The locks: each is exactly what its pyproject.toml asks for, and one that no longer fits is noticed."""
+"""The locks: every package is pinned with hashes, to the same version everywhere; conditions are right and short."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_it_renders_again_without_trust_and_without_network(
     project: Project, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> NoReturn:
-        raise AssertionError("rendering reached for the network")
+        raise AssertionError("rendering used the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)

@@ -1,4 +1,4 @@
-"""The pages in a real browser: they load, look right, and break none of the rules that they come with."""
+"""The pages in a real browser: they load, look right, and violate none of their own security policies."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def development(copie_session: Copie, engine: Engine) -> Iterator[Project]:
 
 @pytest.fixture(params=["development", "production"])
 def site(request: pytest.FixtureRequest, development: Project) -> Iterator[str]:
-    """The site's address: as developed, and as the production image serves it from the same data."""
+    """The site's address: in development, and in the production image on the same data."""
     if request.param == "development":
         yield development.address(development.container("web"))
         return
@@ -60,7 +60,7 @@ def site(request: pytest.FixtureRequest, development: Project) -> Iterator[str]:
     development.docker("build", "--quiet", "--tag", name, ".")
     development.docker(
         *("run", "--detach", "--name", name, "--publish", "127.0.0.1:0:8000", "--volume", "slipway-browser_data:/data"),
-        *("--user", "1000:1000"),  # the user who made the data
+        *("--user", "1000:1000"),  # the owner of the data
         *("--env", "SECRET_KEY=a-secret-key-of-fifty-characters-for-this-test-012", name),
     )
     try:
@@ -75,19 +75,19 @@ def test_every_page_loads_without_a_complaint(site: str, browser: Browser, reque
     REPORTS.mkdir(exist_ok=True)
     for _ in range(5):
         complaints = visit(site, browser, request.node.callspec.params["site"])
-        # Another test made or removed a network meanwhile, and Chromium drops what it is loading.
+        # Chromium aborts loading when another test creates or removes a network.
         if not any("ERR_NETWORK_CHANGED" in each for each in complaints):
             break
     assert not complaints, "\n".join(complaints)
 
 
 def visit(site: str, browser: Browser, kind: str) -> list[str]:
-    """Open every page as a member of staff does, and return what the browser complains of."""
+    """Open every page as a staff user does, and return the browser's complaints."""
     complaints: list[str] = []
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     try:
         walk(page, site, kind, complaints)
-    except Error as error:  # Playwright's own: a page did not load, or lacks what is looked for
+    except Error as error:  # Playwright's: a page did not load, or lacks an element
         if not any("ERR_NETWORK_CHANGED" in each for each in [str(error), *complaints]):
             raise
         complaints.append(str(error))
@@ -97,7 +97,7 @@ def visit(site: str, browser: Browser, kind: str) -> list[str]:
 
 
 def walk(page: Page, site: str, kind: str, complaints: list[str]) -> None:
-    """Open the pages one by one, and add to the `complaints`."""
+    """Open the pages one by one, and add to `complaints`."""
 
     def listen(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
@@ -113,14 +113,14 @@ def walk(page: Page, site: str, kind: str, complaints: list[str]) -> None:
     page.goto(f"{site}/")
     assert page.locator("h1").inner_text() == "slipway-browser's Café & Co"
     assert page.locator("img").evaluate("image => image.naturalWidth") > 0
-    assert page.locator("body").evaluate("body => getComputedStyle(body).margin") == "0px", "the style sheet applies"
+    assert page.locator("body").evaluate("body => getComputedStyle(body).margin") == "0px", "the page lacks its styles"
     page.screenshot(path=REPORTS / f"home-{kind}.png")
     if kind == "development":
         assert page.locator("dd").all_inner_texts()[0].startswith("6.")
         page.emulate_media(color_scheme="dark")
         page.set_viewport_size({"width": 390, "height": 844})
         page.screenshot(path=REPORTS / "home-phone-dark.png")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out on a phone"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than a phone"
         page.emulate_media(color_scheme="light")
         page.set_viewport_size({"width": 1200, "height": 900})
 

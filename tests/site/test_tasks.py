@@ -1,4 +1,4 @@
-"""Background tasks, on real containers: workers die, Redis goes away, and no task is lost."""
+"""Background tasks on real containers: workers are killed, Redis goes down, and no task is lost."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ pytestmark = pytest.mark.rotates(
 )
 
 TASKS = 1000
-# An app of the project's own, as its team would write it: each effect has a key, and is there once however often
-# its task runs.
+# An app as the project's team would write it: each effect has a key, and happens once however often its task runs.
 APP = {
     "__init__.py": "",
     "migrations/__init__.py": "",
@@ -59,7 +58,7 @@ def enter(key, seconds=0.0):
     return key
 """,
 }
-# Sends them all, and tries again while the queue is away, as a careful caller does.
+# Sends all tasks, and retries while the queue is down, as a careful caller does.
 SEND = f"""
 import time
 from kombu.exceptions import OperationalError
@@ -73,7 +72,7 @@ for number in range({TASKS}):
             time.sleep(0.2)
     time.sleep(0.01)
 """
-# What traces are sent to: it says which tasks they are of.
+# Receives traces, and prints the tasks that they belong to.
 COLLECTOR = """
 import re
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -90,8 +89,8 @@ class Collector(BaseHTTPRequestHandler):
 
 HTTPServer(("", 4318), Collector).serve_forever()
 """
-# As in production: the worker itself is the container's first process. And short times, for there are
-# tests to run; but for traces, which nothing sends before the worker stops.
+# As in production, the worker itself is PID 1. Timeouts are short, to keep the tests short; only the delay of traces is
+# long, so that nothing sends them before the worker stops.
 OVERRIDE = """
 services:
   worker:
@@ -121,7 +120,7 @@ services:
 
 @pytest.fixture(scope="module")
 def site(copie_session: Copie, engine: Engine) -> Iterator[Project]:
-    """A project with Celery and an app of its own, up."""
+    """A running project with Celery and an app of its own."""
     answers = matrix.pick(use_celery=True, database="postgres").answers
     project = make_project(copie_session, engine, Combination("slipway-tasks", answers))
     add_app(project, APP)
@@ -147,7 +146,7 @@ def send(site: Project, key: str, seconds: float = 0) -> None:
 
 
 def runs(site: Project, pattern: str) -> dict[str, int]:
-    """Return how often the tasks ran whose key starts with `pattern`."""
+    """Return how often each task ran whose key starts with `pattern`: key -> runs."""
     code = "import json; from ledger.models import Entry; print(json.dumps(dict(Entry.objects"
     found: dict[str, int] = json.loads(
         shell(site, f"{code}.filter(key__startswith={pattern!r}).values_list('key', 'runs'))))")
@@ -156,7 +155,7 @@ def runs(site: Project, pattern: str) -> dict[str, int]:
 
 
 def state(site: Project, service: str) -> dict[str, Any]:
-    """Return what Docker says of a service's container."""
+    """Return the state of a service's container."""
     found: dict[str, Any] = site.inspect(site.container(service))["State"]
     return found
 
@@ -198,7 +197,7 @@ def test_what_it_cannot_finish_goes_back(site: Project) -> None:
     until(lambda: runs(site, "long"), 10)
     start = time.monotonic()
     site.compose("stop", "worker")
-    assert 7 < time.monotonic() - start < 20, "it drains for 8 seconds, and is not killed"
+    assert 7 < time.monotonic() - start < 20, "it did not drain for 8 seconds, or was killed"
     assert int(site.compose("exec", "-T", "redis", "valkey-cli", "llen", "celery")) == 1
     site.compose("up", "--detach", "--wait", "worker")
     until(lambda: runs(site, "long") == {"long": 2}, 10)
@@ -229,7 +228,7 @@ def test_without_redis_pages_answer_and_tasks_are_refused(site: Project) -> None
         assert time.monotonic() - start < 3
         assert refused.status == 503
         assert "not available right now" in refused.text
-    # A heartbeat from before would be too old for this check: to wait for Redis is not to be ill.
+    # This check would reject a heartbeat from before: a worker that waits for Redis must stay healthy.
     until(lambda: last_check(site, "worker") > away + timedelta(seconds=30), 60)
     assert state(site, "worker")["Health"]["Status"] == "healthy"
     site.compose("start", "redis")
@@ -279,7 +278,7 @@ def test_no_task_is_lost_when_workers_are_killed_and_redis_restarts(
         assert sender.wait(120) == 0
     finally:
         sender.kill()
-    # Those that a worker held when it was killed come back when its claim on them is over.
+    # Tasks that a killed worker held come back after the visibility timeout.
     until(lambda: sum(1 for count in runs(site, "many-").values() if count) == TASKS, 120)
     counted = runs(site, "many-")
     with capsys.disabled():

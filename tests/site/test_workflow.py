@@ -1,4 +1,4 @@
-"""A team's day: the README's words, followed in two projects that differ in every answer."""
+"""A team's day: the README's instructions, followed in two projects that differ in every answer."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def opposite() -> Combination:
 
 @pytest.fixture(scope="module", params=["default", "opposite"])
 def team(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
-    """A project that is up, and that its team goes on to change."""
+    """A running project, which the tests change step by step."""
     combination = matrix.default_combination() if request.param == "default" else opposite()
     project = make_project(copie_session, engine, Combination(f"slipway-team-{request.param}", combination.answers))
     project.compose("up", "--build", "--detach", "--wait")
@@ -69,7 +69,7 @@ def team(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
 
 
 def eventually(answer: Callable[[], Answer], wanted: Callable[[Answer], bool], seconds: float = 20) -> Answer:
-    """Ask again until the answer is as wanted; AssertionError with the last one if it never is."""
+    """Repeat a request until the answer is as wanted; AssertionError with the last one if it never is."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -155,7 +155,7 @@ def test_a_debugger_can_attach(team: Project) -> None:
     views = team.path / "config" / "views.py"
     before = views.read_text(encoding="utf-8")
     try:
-        # The name on the page tells when the server has reloaded: it would drop who is attached already.
+        # Wait for the reload, which the name on the page shows, before attaching: it would cut the connection.
         team.edit("config/views.py", '"site_name": settings.SITE_NAME', '"site_name": "Reloaded"')
         team.edit("config/views.py", '    """Send browsers', '    breakpoint()\n    """Send browsers')
         eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Reloaded</h1>" in answer.text, 60)
@@ -164,7 +164,7 @@ def test_a_debugger_can_attach(team: Project) -> None:
         child = pexpect.spawn(
             "docker", ["compose", "attach", "web"], cwd=team.path, env=team.engine.env | team.environment, timeout=60
         )
-        time.sleep(3)  # it says nothing when it is attached
+        time.sleep(3)  # it prints nothing once it is attached
         asker.start()
         child.expect(r"\(Pdb\)")
         child.sendline("p request.path")
@@ -180,7 +180,7 @@ def test_a_debugger_can_attach(team: Project) -> None:
     eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Reloaded</h1>" not in answer.text, 60)
 
 
-# Each looks before it writes, which SQLite's own way of locking would not forgive.
+# Each reads before it writes in a transaction: with SQLite's default, a deferred one, that would fail.
 WRITERS = """
 import threading
 from accounts.models import User
@@ -264,26 +264,26 @@ def test_the_other_targets(team: Project) -> None:
     data = team.compose(
         "exec", "-T", "web", "python", "manage.py", "shell", "-c", "print(User.objects.filter(username='ada').count())"
     )
-    assert data.strip().endswith("1"), "the data outlives `make down`"
+    assert data.strip().endswith("1"), "`make down` removed the data"
 
 
 def blocks(readme: Path) -> list[str]:
-    """Return the shell commands that a README shows, a block each."""
+    """Return the blocks of shell commands in a README."""
     return re.findall(r"```sh\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def started(team: Project, container: str) -> bool:
-    """Tell whether a worker or beat says that it is at work."""
+    """Return whether a worker or beat has logged that it is running."""
     return bool(re.search(r" ready\.|beat: Starting", team.run("sh", "-c", f"docker logs {container} 2>&1")))
 
 
 def urls(team: Project) -> dict[str, str]:
-    """Return the servers' addresses that development uses: variable -> URL."""
+    """Return the URLs of the servers in development: variable -> URL."""
     return dict(re.findall(r"(\w+_URL): (\S+)", team.compose("config")))
 
 
 def test_the_readme_takes_it_to_production(team: Project) -> None:
-    """The production block, word for word, but for names and ports that this machine may use already."""
+    """The production block works verbatim, except for names and ports that may be in use on this machine."""
     start, make, deploy, production, backup, update = blocks(team.path / "README.md")
     assert deploy.splitlines()[-1] == "make deploy"  # test_production does it
     assert "make restore" in backup  # test_backup
@@ -342,7 +342,7 @@ def test_a_missing_secret_stops_the_boot_with_one_line(team: Project, image: str
 
 
 def test_a_stop_while_it_starts_ends_it(team: Project, image: str) -> None:
-    """The first process of a container gets no signal that it has no handler for: it would wait to be killed."""
+    """PID 1 ignores signals it has not installed a handler for, and would then run until it is killed."""
     variables = {**urls(team), "SECRET_KEY": KEY}
     options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
     for seconds in (0.2, 0.5, 0.9, 1.3):
@@ -359,7 +359,7 @@ def test_a_stop_while_it_starts_ends_it(team: Project, image: str) -> None:
 
 
 def test_a_database_that_is_not_ready_is_said(team: Project, image: str) -> None:
-    """Away, missing, or empty: the server is up, /readyz is 503, no page is a 500, and one line of the log says why."""
+    """Down, missing or empty: the site stays up, /readyz is 503, no page is a 500, and one line of the log says why."""
     if team.database == "sqlite":
         cases = {"sqlite:////tmp/empty.db": "migrations are missing", "sqlite:////nowhere/db": "unable to open"}
         command = ["granian", "config.wsgi:application"]
@@ -383,7 +383,7 @@ def test_a_database_that_is_not_ready_is_said(team: Project, image: str) -> None
             assert get(f"{site}/readyz").status == 503
             assert get(f"{site}/").status == 200
             lines = [line for line in team.docker("logs", container).splitlines() if '"level": "ERROR"' in line]
-            # The image's own command says it once at the start, and then each probe does.
+            # The image's own command logs it at the start, and each probe logs it again.
             assert len(lines) == (1 if command else 2), lines
             assert all(reason in line for line in lines), lines
             assert "Traceback" not in team.docker("logs", container)
@@ -392,13 +392,13 @@ def test_a_database_that_is_not_ready_is_said(team: Project, image: str) -> None
 
 
 def build_with_index(team: Project, url: str, *options: str) -> str:
-    """Build the production image anew with a package index that a secret names, and return what the build printed."""
+    """Rebuild the production image with the package index from a secret, and return the build's output."""
     team.environment["INDEX_URL"] = url
     secret = ["--secret", "id=index-url,env=INDEX_URL"]
     return team.docker("build", "--progress", "plain", "--no-cache", *secret, *options, "--tag", team.slug, ".")
 
 
-# A base image as a company makes it: the system trusts its authority, and no variable says so.
+# A base image as a company makes it: the system trusts the company's CA, and no variable points to it.
 COMPANY_IMAGE = """
 FROM {image} AS base
 COPY company.crt /usr/local/share/ca-certificates/
@@ -416,7 +416,7 @@ openssl x509 -req -in request.pem -CA company.crt -CAkey company.pem -CAcreatese
 
 
 class Mirror(BaseHTTPRequestHandler):
-    """A package index that takes a login, and passes on what the real one says."""
+    """A package index that records the logins that it gets, and returns the real one's pages."""
 
     asked: ClassVar[set[tuple[str, bool]]] = set()
 
@@ -464,5 +464,5 @@ def test_its_password_is_in_no_layer(team: Project) -> None:
     assert CANARY not in said
     assert CANARY not in team.docker("history", "--no-trunc", team.slug)
     count = "docker save {} | grep --text --count --fixed-strings '{}' || true"
-    assert int(team.run("sh", "-c", count.format(team.slug, "then become the server"))) > 0, "layers are read"
+    assert int(team.run("sh", "-c", count.format(team.slug, "then become the server"))) > 0, "the layers are not read"
     assert int(team.run("sh", "-c", count.format(team.slug, CANARY))) == 0

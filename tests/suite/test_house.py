@@ -1,4 +1,4 @@
-"""The tests as a house: helpers are in tests/support, and no test module leans on another."""
+"""The layout of the tests: helpers are in tests/support, and no test module imports another."""
 
 from __future__ import annotations
 

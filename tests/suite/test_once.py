@@ -1,4 +1,4 @@
-"""A check that many combinations share is run again as soon as anything changes that it reads."""
+"""A check that many combinations share runs again as soon as anything that it reads changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.rendered import names
 
 @pytest.fixture(scope="module")
 def rendered_project(copie_session: Copie, engine: Engine) -> Project:
-    """A project with everything that can be chosen."""
+    """A project with PostgreSQL, DRF and Celery."""
     answers = matrix.pick(database="postgres", use_celery=True).answers
     return render_project(copie_session, engine, Combination("slipway-once", answers))
 
@@ -47,7 +47,7 @@ def test_a_check_sees_nothing_but_what_is_in_its_fingerprint(
     assert copy
     assert copy.path != rendered_project.path
     assert names(copy.path) == sorted(read_by(check, rendered_project))
-    assert names(copy.path), "it reads something"
+    assert names(copy.path), f"{check} reads no file"
 
 
 def test_another_name_makes_no_difference_and_another_answer_does(copie_session: Copie, engine: Engine) -> None:
@@ -73,7 +73,7 @@ def test_in_full_every_check_runs_every_time(rendered_project: Project, tmp_path
 
 
 def test_each_database_server_has_its_own_tests_run(copie_session: Copie, engine: Engine) -> None:
-    """MySQL's and MariaDB's projects have the same code."""
+    """The code of MySQL and MariaDB projects is the same, and their tests still run separately."""
     digests = {
         fingerprint("own tests", render_project(copie_session, engine, Combination(f"slipway-once-{name}", answers)))
         for name in matrix.choices("database")

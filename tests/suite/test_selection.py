@@ -1,4 +1,4 @@
-"""Which tests run: every combination, triples that are covered, parts that are the whole, and what is touched."""
+"""Which tests run: every combination, every triple of answers, shards that add up, and the drills touched."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_each_part_of_the_rotation_has_drills_of_its_own() -> None:
     assert first - second
     assert second - first
     both = {name for name in first & second if "test_production.py" in name}
-    assert not both or turn(None, "HEAD").changed, "only what is not committed yet touches a drill in each part"
+    assert not both or turn(None, "HEAD").changed, "a drill is in two parts, though nothing has touched it"
 
 
 def test_drills_are_dealt_out_evenly() -> None:
@@ -91,11 +91,11 @@ def test_every_pattern_of_what_touches_a_drill_matches_a_file() -> None:
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for listed in re.findall(r"touched_by=\[(.*?)\]", path.read_text(encoding="utf-8"), re.DOTALL):
             for pattern in re.findall(r'"([^"]+)"', listed):
-                assert any(fnmatch(name, pattern) for name in names), f"{path.name}: nothing is called {pattern}"
+                assert any(fnmatch(name, pattern) for name in names), f"{path.name}: {pattern} matches no file"
 
 
 def test_what_a_change_touches_runs_in_any_case() -> None:
-    # The first commit lacks all that is there today.
+    # The first commit lacks every file that is there today.
     first = subprocess.run(
         ["git", "rev-list", "--max-parents=0", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()[0]
