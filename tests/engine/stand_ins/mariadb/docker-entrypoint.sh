@@ -30,7 +30,7 @@ text() {
 }
 name() { printf '`%s`' "${1//\`/\`\`}"; }
 
-# "root" has no password until the very end: scripts may rely on that they need none.
+# Run SQL as root, over the Unix socket. $password stays empty until root has one.
 query() { mariadb --no-defaults --protocol socket --socket "$socket" --user root --password="$password" --comments "$@"; }
 
 run_scripts() {
@@ -72,7 +72,7 @@ first_boot() {
 
     mariadb-install-db --datadir="$datadir" --auth-root-authentication-method=normal --skip-test-db --skip-log-bin \
         --loose-innodb-buffer-pool-load-at-startup=0 > /dev/null
-    # No networking yet: who waits for the port must not see a server that is about to stop.
+    # No networking yet: a client that waits for the port must not reach a server that is about to stop.
     "$@" --skip-networking --skip-log-bin --socket="$socket" --expire-logs-days=0 &
     local server=$! password='' tries=300
     until query --execute 'DO 0' 2> /dev/null; do
@@ -82,13 +82,13 @@ first_boot() {
     done
 
     {
-        # Nothing of this belongs into a binary log that replicas will read.
+        # Keep these statements out of the binary log, which replicas read.
         echo 'SET @@SESSION.SQL_LOG_BIN = 0; SET @@SESSION.SQL_MODE = REPLACE(@@SESSION.SQL_MODE, "NO_BACKSLASH_ESCAPES", "");'
         if [[ -z $MARIADB_INITDB_SKIP_TZINFO ]]; then
             echo 'USE mysql;'
             mariadb-tzinfo-to-sql --skip-write-binlog /usr/share/zoneinfo 2> /dev/null
         fi
-        # The accounts without a password that the installation makes besides root@localhost.
+        # The installation also creates these accounts, without a password.
         echo "DROP USER IF EXISTS 'root'@'127.0.0.1', 'root'@'::1', 'root'@$(text "${HOSTNAME,,}");"
         local check_password host user
         check_password=$(head -c 24 /dev/urandom | base64)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Exit 0 if every condition that is asked for holds, as the official image's healthcheck.sh does.
+# Exit 0 if all requested conditions hold, as the official image's healthcheck.sh does.
 set -euo pipefail
 
 datadir=/var/lib/mysql
@@ -8,7 +8,7 @@ query() {
     mariadb --defaults-extra-file="$datadir/.my-healthcheck.cnf" --batch --skip-column-names --execute "$1" "${@:2}"
 }
 
-# Over TCP: while the first boot prepares the data, the server only has a socket.
+# Over TCP: during the first boot, the server listens on its socket only.
 connect() {
     [[ $(query 'SELECT 1' --host 127.0.0.1 --protocol tcp --connect-timeout 3) == 1 ]]
 }

@@ -61,14 +61,14 @@ first_boot() {
     fi
 
     "$@" --initialize-insecure --default-time-zone=SYSTEM
-    # No networking yet: who waits for the port must not see a server that is about to stop. It returns when it is up.
+    # No networking yet: a client must not reach a server that is about to stop. --daemonize returns once it is up.
     "$@" --daemonize --skip-networking --default-time-zone=SYSTEM --socket="$socket" || fail "Unable to start server."
 
     local password=''
     if [[ -z ${MYSQL_INITDB_SKIP_TZINFO:-} ]]; then
         mysql_tzinfo_to_sql /usr/share/zoneinfo 2> /dev/null | query --database=mysql
     fi
-    # As in the official image, what is set goes between quotes as it is: one that has a quote in it fails.
+    # As in the official image, values are not escaped: one with a quote in it fails.
     query <<END
 SET @@SESSION.SQL_LOG_BIN = 0;
 $([[ $MYSQL_ROOT_HOST == localhost ]] || echo "
@@ -95,7 +95,7 @@ if [[ ${1:-} == -* ]]; then set -- mysqld "$@"; fi
 case " $* " in *" --help "* | *" -? "* | *" --version "* | *" -V "* | *" --print-defaults "*) exec "$@" ;; esac
 if [[ ${1:-} != mysqld ]]; then exec "$@"; fi
 
-# The settings that it would start with: its own, the files' and the arguments'.
+# The settings that the server would start with: its defaults, those in files and those in arguments.
 known=$(mktemp)
 "$@" --verbose --help > "$known" 2> "$known.err" \
     || fail "mysqld failed while attempting to check config" "command was: $*" "$(< "$known.err")"

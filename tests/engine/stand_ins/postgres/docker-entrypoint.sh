@@ -78,8 +78,8 @@ first_boot() {
     forget_user
     printf '\nhost all all all %s\n' "${POSTGRES_HOST_AUTH_METHOD:-$(postgres -C password_encryption)}" >> "$PGDATA/pg_hba.conf"
 
-    # No TCP yet: who waits for the port must not see a server that is about to stop. And no fsync yet: the
-    # finished directory is written out once, below.
+    # No TCP yet: a client that waits for the port must not reach a server that is about to stop. No fsync yet either:
+    # `initdb --sync-only`, below, writes the finished directory out once.
     export PGPASSWORD=${PGPASSWORD:-$POSTGRES_PASSWORD}
     shift
     pg_ctl --wait --silent --options "$(printf ' %q' "$@" -c listen_addresses= -p "${PGPORT:-5432}" -F)" start

@@ -11,8 +11,8 @@ case ${1:-} in
 esac
 case " $* " in *" --version "* | *" -v "* | *" --help "* | *" -h "*) exec "$@" ;; esac
 
-# The official images are built with protected mode off: only what the container publishes is reachable.
-# Whatever the caller says comes later on the command line, and wins.
+# The official images are built with protected mode off: only published ports are reachable from outside.
+# The caller's options come later on the command line, and win.
 shift
 case ${1:-} in
     '' | -*) set -- --protected-mode no "$@" ;;
