@@ -1,0 +1,97 @@
+"""A hundred slow clients at a time do not keep the deployed site from answering others.
+
+Not for bodies of more than 1 MiB, which the proxy passes on while they arrive: its memory is limited.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+from pytest_copie.plugin import Copie
+
+from tests.engine import Engine, ensure_image
+from tests.support import matrix
+from tests.support.matrix import Combination
+from tests.support.production import Production
+from tests.support.project import clean_up, free_port, make_project
+
+pytestmark = pytest.mark.rotates(seconds=60, touched_by=["*Caddyfile*", "template/serve.py.jinja", "hooks/docker/*"])
+
+CLIENTS = 100
+# What a browser sends to the login page, so that CsrfViewMiddleware goes on to read the body.
+FORM = (
+    "POST /admin/login/ HTTP/1.1\r\nHost: localhost:{port}\r\nReferer: https://localhost:{port}/admin/login/\r\n"
+    "Cookie: csrftoken={token}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n"
+)
+# kind -> what each client sends at once; then it sends a byte a second, and reads nothing.
+KINDS = {
+    "header": "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+    "small body": FORM.format(port="{port}", token="c" * 32, length=10_000),
+    "body of 1 MB": FORM.format(port="{port}", token="c" * 32, length=1_000_000) + "x" * 900_000,
+    "response": "GET /static/admin/js/vendor/jquery/jquery.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20,
+}
+
+
+@pytest.fixture(scope="module")
+def site(copie_session: Copie, engine: Engine) -> Iterator[Production]:
+    """A deployed site with the defaults of the template."""
+    ensure_image(engine, "caddy:2")
+    combination = Combination("slipway-slow", matrix.default_combination().answers)
+    project = make_project(copie_session, engine, combination)
+    production = Production(project, free_port(), free_port())
+    settings = f"SITE_HOST=localhost\nHTTP_PORT={production.http_port}\nHTTPS_PORT={production.https_port}\n"
+    (project.path / "production.env").write_text(f"{settings}FRONTEND_SUBNET=10.213.70.0/28\n", encoding="utf-8")
+    production.make("secrets")
+    production.make("deploy")
+    owner = (project.path / "secrets" / "secret_key").stat()
+    project.environment |= {"APP_USER": f"{owner.st_uid}:{owner.st_gid}", "TAG": "none"}
+    yield production
+    production.compose("--profile", "migrate", "down", "--volumes", "--remove-orphans", "--timeout", "1")
+    project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {project.slug}) || true")
+    clean_up(project)
+
+
+def attack(site: Production, opening: bytes, stack: ExitStack) -> None:
+    """Open CLIENTS connections that each send `opening` and then a byte a second, until `stack` ends."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    over = threading.Event()
+    clients: list[ssl.SSLSocket] = []
+
+    def drip() -> None:
+        while not over.wait(1):
+            for client in clients:
+                with suppress(OSError):
+                    client.send(b"x")
+
+    for _ in range(CLIENTS):
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # a client that reads nothing is noticed soon
+        raw.settimeout(20)
+        raw.connect(("localhost", site.https_port))
+        client = stack.enter_context(context.wrap_socket(raw, server_hostname="localhost"))
+        with suppress(OSError):
+            client.sendall(opening)
+        clients.append(client)
+    thread = threading.Thread(target=drip)
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(over.set)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_site_answers_others(kind: str, site: Production) -> None:
+    opening = KINDS[kind].replace("{port}", str(site.https_port)).encode()
+    with ExitStack() as stack:
+        attack(site, opening, stack)
+        start = time.monotonic()
+        for path in ["/livez", "/", "/admin/login/"] * 10:
+            assert site.status(path, timeout=5) == 200, f"{path}, while {CLIENTS} clients are slow with their {kind}"
+        # A thread that a slow client occupies is not free for a minute.
+        assert time.monotonic() - start < 20
