@@ -35,6 +35,8 @@ lock: $(READY) ## resolve the template's dependencies anew, and write them into 
 release: full := 1
 release: has-version lint test ## date the changelog, commit and tag, if all is well: make release version=0.2.0
 	$(BIN)/bump-my-version bump --new-version $(version)
+	echo "v$(version) $$(git rev-parse HEAD)" >> tests/releases.txt
+	git commit --quiet --message "List v$(version)" tests/releases.txt
 
 has-version:
 	@test "$(version)" || { echo "Which version? make release version=1.2.3; CHANGELOG.md says what makes it a major one" >&2; exit 1; }

@@ -1,11 +1,15 @@
-"""The template's releases, found in its history, and a clone that has them as tags: what `copier update` goes by."""
+"""The template's releases, as they are listed, and a clone that has them as tags: what `copier update` goes by."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
+from packaging.version import Version
 
 from tests.support.matrix import ROOT
 
@@ -22,18 +26,33 @@ def git(*arguments: str, at: Path) -> str:
 
 
 def releases(repository: Path = ROOT) -> dict[str, str]:
-    """Return the releases in a repository's history, the oldest first: tag -> commit.
+    """Return the releases of a repository, sorted by version, the oldest first: tag -> commit.
 
-    A clone may have come without tags, so it is the commits that count: `make release` writes their subjects.
+    `make release` writes the list. Subjects may be edited or repeated, and a clone may have come without tags.
     """
-    log = git("log", "--reverse", "--format=%H %s", at=repository)
-    return {tag: commit for commit, tag in re.findall(r"(?m)^(\w+) Release (v\d+\.\d+\.\d+)$", log)}
+    lines = (repository / "tests" / "releases.txt").read_text(encoding="utf-8").splitlines()
+    return dict(sorted((line.split() for line in lines), key=lambda line: Version(line[0])))
+
+
+def known(template: Path, release: str, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return answers as a project of `release` can have them: it does not know the choices that came later.
+
+    An answer that it does not offer becomes its own default. Questions that it does not ask are left out.
+    """
+    asked = yaml.safe_load(git("show", f"{release}:copier.yml", at=template))
+    possible = {}
+    for name, answer in answers.items():
+        if name in asked:
+            offered = asked[name].get("choices", [answer])
+            values = offered.values() if isinstance(offered, Mapping) else offered
+            possible[name] = answer if answer in values else asked[name]["default"]
+    return possible
 
 
 def clone_with_releases(folder: Path) -> Path:
     """Clone this repository into `folder`, tag its releases, and commit what is not committed yet."""
     git("clone", "--quiet", "--no-tags", str(ROOT), str(folder), at=ROOT)
-    for tag, commit in releases(folder).items():
+    for tag, commit in releases().items():
         git("tag", tag, commit, at=folder)
     git(f"--git-dir={folder / '.git'}", f"--work-tree={ROOT}", "add", "--all", at=ROOT)
     if git("diff", "--cached", "--name-only", at=folder):
