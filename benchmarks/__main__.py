@@ -20,7 +20,7 @@ from tests.engine import ensure_engine, ensure_image, stop_engine
 from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 from tests.support.project import Project
-from tests.support.releases import clone_with_releases, commit_all, git, releases
+from tests.support.releases import clone_with_releases, commit_all, git, known, releases
 
 RUNS = 5
 REFERENCE = "py3.14-postgres-drf-multi"
@@ -86,7 +86,8 @@ def main() -> None:
 
         template = clone_with_releases(Path(folder) / "template")
         team = Path(folder) / "team"
-        copier.run_copy(str(template), team, data=data, vcs_ref=next(iter(releases())), quiet=True)
+        oldest = next(iter(releases()))
+        copier.run_copy(str(template), team, data=known(template, oldest, data), vcs_ref=oldest, quiet=True)
         git("init", "--quiet", at=team)
         commit_all(team)
         update = seconds(

@@ -9,8 +9,9 @@ from typing import Any
 import copier
 import yaml
 
+from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
-from tests.support.releases import commit_all, git, releases
+from tests.support.releases import commit_all, git, known, releases
 
 # Written once, then the project's own.
 KEPT = tuple(yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))["_skip_if_exists"])
@@ -160,9 +161,13 @@ def moved(template: Path) -> set[str]:
 def prove(template: Path, folder: Path, release: str, combination: Combination, **answers: Any) -> Path:
     """Update a project that was made at `release` and edited since, and return it.
 
+    Answers of the combination that the release does not know yet are given in the update.
     AssertionError unless it then is a project that is made anew, with these edits.
     """
-    project = render(template, folder / release, combination.data, release)
+    then = known(template, release, combination.data)
+    defaults = {name: question.get("default") for name, question in matrix.questions().items()}
+    answers = {name: now for name, now in combination.data.items() if (defaults | then)[name] != now} | answers
+    project = render(template, folder / release, then, release)
     made = set(files(project))
     edit(project)
     commit_all(project)

@@ -18,7 +18,7 @@ import yaml
 from tests.plugin.selection import TURN, selected
 from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
-from tests.support.releases import commit_all, git, releases
+from tests.support.releases import commit_all, git, known, releases
 from tests.support.updates import EDITS, files, older, prove, render, update
 
 
@@ -53,6 +53,17 @@ def test_an_update_keeps_every_edit(
     record("updates", f"from {', '.join(chosen)}, no conflict")
     for release in chosen:
         prove(template, memory, release, combination)
+
+
+def test_a_release_need_not_know_every_choice(newer: Path, memory: Path) -> None:
+    """A choice that is new today is given in the update, by projects of all releases before."""
+    document = newer / "copier.yml"
+    with_choice = document.read_text(encoding="utf-8").replace('    - "3.14"\n', '    - "3.14"\n    - "3.99"\n')
+    document.write_text(with_choice, encoding="utf-8")
+    commit_all(newer)
+    new = {**matrix.default_combination().answers, "python_version": "3.99"}
+    project = prove(newer, memory, next(iter(releases())), Combination("new", new))
+    assert 'requires-python = ">=3.99"' in (project / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def toggles() -> list[tuple[str, Any, Any]]:
@@ -267,7 +278,8 @@ def test_a_migration_carries_edits_over(moving: tuple[Path, str], tmp_path: Path
     commit_all(template)
     git("tag", "--force", version, at=template)
     combination = matrix.default_combination()
-    project = render(template, tmp_path / "project", combination.data, next(iter(releases())))
+    oldest = next(iter(releases()))
+    project = render(template, tmp_path / "project", known(template, oldest, combination.data), oldest)
     for name in ("Caddyfile", "static/favicon.svg"):
         path = project / name
         path.write_text("# Ours.\n" + path.read_text(encoding="utf-8"), encoding="utf-8")

@@ -17,7 +17,7 @@ from tests.engine import Engine
 from tests.support import matrix
 from tests.support.matrix import Combination
 from tests.support.project import Project, clean_up, get, own_project
-from tests.support.releases import commit_all, releases
+from tests.support.releases import commit_all, known, releases
 from tests.support.rendered import tool
 from tests.support.updates import edit, files, render
 from tools.lock import requirements
@@ -70,8 +70,11 @@ def team(
     request: pytest.FixtureRequest, template: Path, tmp_path: Path, locked: dict[str, str], engine: Engine
 ) -> Iterator[Project]:
     """A project of the oldest release, with its team's edits."""
-    combination: Combination = request.param
-    path = render(template, tmp_path / combination.slug, combination.data, next(iter(releases())))
+    wanted: Combination = request.param
+    oldest = next(iter(releases()))
+    data = known(template, oldest, wanted.data)
+    combination = Combination(wanted.name, {name: data.get(name, answer) for name, answer in wanted.answers.items()})
+    path = render(template, tmp_path / combination.slug, data, oldest)
     edit(path, locked)
     commit_all(path)
     made = own_project(path, combination, engine)
