@@ -1,0 +1,76 @@
+"""What sites that run count on stays from release to release, and every rule that says so can fail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import copier
+import pytest
+
+from tests.support import kept, matrix, rendered
+from tests.support.kept import Files
+from tests.support.releases import known
+from tests.support.updates import older
+
+Renders = Mapping[str, Files]
+
+RULES: dict[str, Callable[[str, Files, Files], None]] = {
+    "migrations": lambda _, before, after: kept.migrations_stay(before, after),
+    "servers": lambda _, before, after: kept.servers_stay(before, after),
+    "variables": lambda _, before, after: kept.variables_stay(before, after),
+    "settings": lambda release, before, after: kept.settings_can_be_edited(
+        before, after, limit=kept.SETTINGS.get(release, 0)
+    ),
+}
+
+
+def rewritten(pattern: str, replacement: str, files: str) -> Callable[[Files], Files]:
+    """Return a mutant in which `pattern` is replaced in the files whose names match `files`."""
+
+    def mutate(after: Files) -> Files:
+        return {
+            name: re.sub(pattern, replacement, text) if re.search(files, name) else text for name, text in after.items()
+        }
+
+    return mutate
+
+
+# Mistakes that no update shows, for nothing of the team's is lost: rule -> what it must notice.
+MUTANTS: list[tuple[str, Callable[[Files], Files]]] = [
+    ("migrations", rewritten("max_length=150", "max_length=100", r"/0001_initial\.py$")),
+    ("migrations", lambda after: {**after, "accounts/migrations/0002_user_phone.py": "..."}),
+    ("servers", rewritten(r"(image: (?:\w+/)?[a-z]+:)\d+", r"\g<1>99", r"^compose\.yaml$")),
+    ("variables", rewritten("SITE_HOST", "SITE_DOMAIN", "")),
+    ("settings", rewritten(r"env\.str", "env.text", r"^config/settings\.py$")),
+]
+
+
+@pytest.fixture(scope="module", params=matrix.choices("database"))
+def renders(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Renders:
+    """The files of a project with each database, as every release made it and, last, as it is made today."""
+    answers = matrix.pick(database=request.param, use_celery=True).data
+    made = {}
+    for ref in [*older(template), "HEAD"]:
+        folder = tmp_path_factory.mktemp("kept") / ref
+        copier.run_copy(str(template), folder, data=known(template, ref, answers), vcs_ref=ref, quiet=True)
+        made[ref] = rendered.files(folder)
+    return made
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_sites_count_on_stays(rule: str, renders: Renders) -> None:
+    for release, before in renders.items():
+        if release != "HEAD":
+            RULES[rule](release, before, renders["HEAD"])
+
+
+@pytest.mark.parametrize(("rule", "mutate"), MUTANTS)
+def test_a_mistake_is_noticed(rule: str, mutate: Callable[[Files], Files], renders: Renders) -> None:
+    mutant = mutate(renders["HEAD"])
+    assert mutant != renders["HEAD"], "the mistake is not in this template any more: make it anew"
+    for release, before in renders.items():
+        if release != "HEAD":
+            with pytest.raises(AssertionError):
+                RULES[rule](release, before, mutant)
