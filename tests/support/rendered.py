@@ -38,7 +38,7 @@ TRACES: dict[tuple[str, Any], str] = {
     ("deploy", "kubernetes"): r"[Kk]ubernetes|kubectl|[Kk]ustom|\bPDB\b|\bpods?\b",
 }
 # Files that may name the template.
-UPDATES = {"README.md", ".copier-answers.yml", ".github/workflows/update.yml"}
+UPDATES = {"README.md", ".copier-answers.yml", ".gitattributes", ".github/workflows/update.yml"}
 # MySQL projects use MariaDB's client library, so they may name its packages.
 SHARED = {("database", "mysql"): r"libmariadb\S*"}
 

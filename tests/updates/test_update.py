@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import yaml
 from tests.plugin.selection import TURN, selected
 from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
-from tests.support.releases import commit_all, git, known, releases
+from tests.support.releases import IDENTITY, commit_all, git, known, releases
 from tests.support.updates import EDITS, files, older, prove, render, update
 
 
@@ -179,11 +180,66 @@ def test_what_cannot_be_updated_is_left_as_it_is(clone: Path, tmp_path: Path) ->
     refused("Template not found")
     (tmp_path / "answers").rename(clone / ".copier-answers.yml")
     commit_all(clone)
+    answer(clone, "_src_path", "https://nowhere.invalid/slipway.git")
+    refused("Unable to access")
+    git("reset", "--quiet", "--hard", "HEAD^", at=clone)
     update(clone)
     commit_all(clone)
     refused("You are downgrading", "--vcs-ref", next(iter(releases())))
     shutil.rmtree(clone / ".git")
     refused("Only supported in git-tracked subprojects")
+
+
+def answer(project: Path, name: str, value: str) -> None:
+    """Change an answer by hand, and commit it."""
+    path = project / ".copier-answers.yml"
+    answers = re.sub(f"(?m)^{name}: .+$", f"{name}: {value}", path.read_text(encoding="utf-8"))
+    path.write_text(answers, encoding="utf-8")
+    commit_all(project)
+
+
+def test_an_answer_that_was_changed_by_hand_stops_the_update(clone: Path) -> None:
+    for question, by_hand, sentence in [
+        ("project_slug", "My Site", "The project slug must be lower-case"),
+        ("project_name", "", "The project name is empty"),
+        ("database", "oracle", 'database takes sqlite, postgres, mysql, mariadb, not "oracle".'),
+        ("python_version", "2.7", "python_version takes "),
+        ("use_drf", "maybe", "use_drf takes yes or no"),
+        ("deploy", "swarm", "SQLite is one file on one host"),
+    ]:
+        answer(clone, question, by_hand)
+        with pytest.raises(copier.errors.UserMessageError, match=sentence):
+            update(clone)
+        assert git("status", "--porcelain", at=clone) == ""
+        git("reset", "--quiet", "--hard", "HEAD^", at=clone)
+
+
+def test_an_answer_that_is_none_any_more_stops_the_update(newer: Path, clone: Path) -> None:
+    """Copier would give the project another slug, and so another image, other volumes and an empty database."""
+    slug = matrix.default_combination().slug
+    macros = newer / "hooks" / "macros.jinja"
+    text = macros.read_text(encoding="utf-8").replace("{%- set taken = [", f"{{%- set taken = ['{slug}', ")
+    macros.write_text(text, encoding="utf-8")
+    commit_all(newer)
+    git("tag", "--force", "v99.0.0", at=newer)
+    said = run("copier", "update", "--defaults", "--quiet", at=clone, PYTHONWARNINGS="ignore")
+    assert said.returncode == 1, said.stdout
+    assert len(said.stdout.splitlines()) == 1, said.stdout
+    assert f'The project slug "{slug}" is already the name of' in said.stdout
+    assert git("status", "--porcelain", at=clone) == ""
+
+
+def test_two_updates_that_meet_leave_answers_that_can_be_read(clone: Path) -> None:
+    git("switch", "--quiet", "--create", "other", at=clone)
+    answer(clone, "_commit", "v98.0.1")
+    git("switch", "--quiet", "main", at=clone)
+    answer(clone, "_commit", "v98.0.2")
+    merged = subprocess.run(["git", *IDENTITY, "merge", "other"], cwd=clone, capture_output=True, check=False)
+    assert merged.returncode
+    assert git("status", "--porcelain", at=clone) == "UU .copier-answers.yml"
+    assert yaml.safe_load((clone / ".copier-answers.yml").read_text(encoding="utf-8"))["_commit"] == "v98.0.2"
+    git("checkout", "--theirs", ".copier-answers.yml", at=clone)
+    assert yaml.safe_load((clone / ".copier-answers.yml").read_text(encoding="utf-8"))["_commit"] == "v98.0.1"
 
 
 def test_a_conflict_is_shown_and_cannot_be_committed(clone: Path) -> None:
