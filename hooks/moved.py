@@ -1,14 +1,15 @@
 """Carry a team's edits over to where the template has moved a file: a migration, run by `copier update`.
 
 Copier deletes what the template no longer has, with all that a team wrote into it. So a release that moves a file
-names this script in `_migrations`, with the version that moves it:
+names this script in `_migrations`, with the version that moves it, below those of earlier versions:
 
     _migrations:
       - version: v1.0.0
         command: ["{{ _copier_python }}", "{{ _copier_conf.src_path }}/hooks/moved.py", "OLD", "NEW"]
 
-`NEW` is merged with the edits; where that needs a decision, it holds conflict markers as after any update.
-Without `NEW` the template has dropped the file, and an edited one stays. Copier sets VERSION_FROM.
+`NEW` is merged with the edits. Where that needs a decision, it holds conflict markers and git has it as unmerged, as
+after any update. If `NEW` was moved later on, the edits follow. Without `NEW` the template has dropped the file: an
+edited one stays. So it does if the project's answers leave `NEW` out. Copier sets VERSION_FROM.
 """
 
 import os
@@ -20,11 +21,35 @@ from pathlib import Path
 import copier
 import yaml
 
+CONFLICT = range(1, 128)  # what `git merge-file` returns is how many there are; beyond, it has failed
+
 
 def before_update(name: str) -> bytes | None:
     """Return a file as the project's last commit has it, or None if it has no such file."""
     result = subprocess.run(["git", "show", f"HEAD:./{name}"], capture_output=True, check=False)
     return None if result.returncode else result.stdout
+
+
+def where_now(old: str, new: str | None) -> str | None:
+    """Return where the file that moved from `old` to `new` is now, after all later moves; None if it was dropped."""
+    document = yaml.safe_load(Path(__file__).parent.with_name("copier.yml").read_text(encoding="utf-8"))
+    commands = [migration["command"] for migration in document["_migrations"]]
+    moves = [command[2:] for command in commands if command[1].endswith("/moved.py")]
+    for source, *target in moves[moves.index([old, new] if new else [old]) + 1 :]:
+        if source == new:
+            new = target[0] if target else None
+    return new
+
+
+def mark_unmerged(name: str, *versions: Path) -> None:
+    """Tell git that a file is in conflict, between these `versions` of it: the base, the team's, the template's."""
+    mode = f"100{'755' if os.access(name, os.X_OK) else '644'}"
+    prefix = subprocess.run(["git", "rev-parse", "--show-prefix"], capture_output=True, text=True, check=True)
+    lines = []
+    for stage, path in enumerate(versions, start=1):
+        stored = subprocess.run(["git", "hash-object", "-w", path], capture_output=True, text=True, check=True)
+        lines.append(f"{mode} {stored.stdout.strip()} {stage}\t{prefix.stdout.strip()}{name}\n")
+    subprocess.run(["git", "update-index", "--index-info"], input="".join(lines), text=True, check=True)
 
 
 def main(old: str, new: str | None = None) -> None:
@@ -33,6 +58,7 @@ def main(old: str, new: str | None = None) -> None:
     answers = before_update(".copier-answers.yml")
     if edited is None or answers is None:
         return
+    new = where_now(old, new)
     data = yaml.safe_load(answers)
     with tempfile.TemporaryDirectory() as folder:
         copier.run_copy(
@@ -41,14 +67,21 @@ def main(old: str, new: str | None = None) -> None:
         base = Path(folder, old)
         if not base.exists() or base.read_bytes() == edited:
             return
-        if new is None:
+        if new is None or not Path(new).exists():
+            Path(old).parent.mkdir(parents=True, exist_ok=True)
             Path(old).write_bytes(edited)
             return
-        merged = Path(folder, "merged")
-        merged.write_bytes(edited)
+        ours, theirs = Path(folder, "ours"), Path(folder, "theirs")
+        ours.write_bytes(edited)
+        theirs.write_bytes(Path(new).read_bytes())
         labels = [word for label in ("before updating", "last update", "after updating") for word in ("-L", label)]
-        subprocess.run(["git", "merge-file", *labels, merged, base, new], check=False)
-        Path(new).write_bytes(merged.read_bytes())
+        merge = ["git", "merge-file", "--stdout", *labels, ours, base, theirs]
+        merged = subprocess.run(merge, stdout=subprocess.PIPE, check=False)
+        if merged.returncode not in {0, *CONFLICT}:
+            merged.check_returncode()
+        Path(new).write_bytes(merged.stdout)
+        if merged.returncode:
+            mark_unmerged(new, base, ours, theirs)
 
 
 if __name__ == "__main__":

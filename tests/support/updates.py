@@ -115,14 +115,20 @@ volumes:
 LOCKED = dict.fromkeys(["requirements.txt", "requirements-dev.txt"], "humanize==4.0.0 --hash=sha256:00\n")
 
 
-def edit(project: Path, locked: Mapping[str, str] = LOCKED) -> None:
-    """Change a project as its team does: an app, a model, dependencies with their lock's lines, a service, words."""
+def edit(project: Path, locked: Mapping[str, str] = LOCKED, moves: Mapping[str, str | None] | None = None) -> None:
+    """Change a project as its team does: an app, a model, dependencies with their lock's lines, a service, words.
+
+    Of the `moves` that the template made since, a project that is older has the file by its old name.
+    """
+    before = {new: old for old, new in (moves or {}).items() if new}
     for name, text in NEW_FILES.items():
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     for name, changes in EDITS.items():
         path = project / name
+        if not path.exists():
+            path = project / before.get(name, name)
         text = path.read_text(encoding="utf-8")
         for old, new in changes:
             assert old in text, f"{name} lacks {old!r}"
@@ -141,9 +147,9 @@ def render(template: Path, folder: Path, data: Mapping[str, Any], ref: str = "HE
     return folder
 
 
-def update(folder: Path, **answers: Any) -> None:
-    """Run `copier update`, to the newest state of the template."""
-    copier.run_update(folder, data=answers, vcs_ref="HEAD", defaults=True, overwrite=True, quiet=True)
+def update(folder: Path, *, trust: bool = False, **answers: Any) -> None:
+    """Run `copier update`, to the newest state of the template; with `trust`, its migrations too."""
+    copier.run_update(folder, data=answers, vcs_ref="HEAD", defaults=True, overwrite=True, quiet=True, unsafe=trust)
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -152,10 +158,11 @@ def files(folder: Path) -> dict[str, str]:
     return {name: (folder / name).read_text(encoding="utf-8") for name in names if (folder / name).exists()}
 
 
-def moved(template: Path) -> set[str]:
-    """Return the files that the template's migrations take care of: they may vanish from a project."""
+def moved(template: Path) -> dict[str, str | None]:
+    """Return the files that the template's migrations take care of: old name -> new name, None if it was dropped."""
     document = yaml.safe_load((template / "copier.yml").read_text(encoding="utf-8"))
-    return {migration["command"][2] for migration in document.get("_migrations", [])}
+    names = [migration["command"][2:] for migration in document.get("_migrations", [])]
+    return {old: new[0] if new else None for old, *new in names}
 
 
 def prove(template: Path, folder: Path, release: str, combination: Combination, **answers: Any) -> Path:
@@ -169,17 +176,18 @@ def prove(template: Path, folder: Path, release: str, combination: Combination, 
     answers = {name: now for name, now in combination.data.items() if (defaults | then)[name] != now} | answers
     project = render(template, folder / release, then, release)
     made = set(files(project))
-    edit(project)
+    moves = moved(template)
+    edit(project, moves=moves)
     commit_all(project)
     before = files(project)
-    update(project, **answers)
+    update(project, trust=bool(moves), **answers)
     after = files(project)
     fresh = folder / "fresh"
     if not fresh.exists():  # every release comes to the same
         edit(render(template, fresh, combination.data | answers))
     newest = files(fresh)
     if not answers:
-        lost = made - set(newest) - moved(template)
+        lost = made - set(newest) - set(moves)
         assert not lost, f"an update from {release} deletes {lost}, edited or not: hooks/moved.py tells what to do"
     wanted = newest | {name: text for name, text in before.items() if any(Path(name).match(kept) for kept in KEPT)}
     assert git("ls-files", "--unmerged", at=project) == "", f"{combination.name} from {release}: conflicts"

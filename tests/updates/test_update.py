@@ -322,34 +322,106 @@ def test_a_file_that_moves_needs_a_migration(moving: tuple[Path, str], tmp_path:
         prove(moving[0], tmp_path / "lost", next(iter(releases())), matrix.default_combination())
 
 
-def test_a_migration_carries_edits_over(moving: tuple[Path, str], tmp_path: Path) -> None:
-    template, version = moving
-    command = ["{{ _copier_python }}", "{{ _copier_conf.src_path }}/hooks/moved.py"]
-    migrations = [
-        {"version": version, "command": [*command, *names]}
-        for names in (["Caddyfile", "Proxyfile"], ["static/favicon.svg"])
-    ]
-    with (template / "copier.yml").open("a", encoding="utf-8") as document:
-        yaml.safe_dump({"_migrations": migrations}, document)
+def release_that_moves(template: Path, version: str, *moves: list[str]) -> None:
+    """Release a version of the template: it has migrations for these moves, below those that it has already."""
+    document = template / "copier.yml"
+    script = "{{ _copier_conf.src_path }}/hooks/moved.py"
+    entries = [{"version": version, "command": ["{{ _copier_python }}", script, *names]} for names in moves]
+    text = document.read_text(encoding="utf-8")
+    head = "" if "\n_migrations:\n" in text else "_migrations:\n"
+    before, mark, after = text.partition("# --- given answers")
+    document.write_text(before + head + yaml.safe_dump(entries) + mark + after, encoding="utf-8")
     commit_all(template)
     git("tag", "--force", version, at=template)
-    combination = matrix.default_combination()
+
+
+def moving_file(template: Path, old: str, new: str, *, line: str = "") -> None:
+    """Move the file of the template that a pattern names, and add a line at its top."""
+    [before] = (template / "template").glob(old)
+    after = template / "template" / (new + before.suffix * (before.suffix == ".jinja"))
+    after.parent.mkdir(exist_ok=True)
+    git("mv", str(before), str(after), at=template)
+    after.write_text(line + after.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+@pytest.fixture
+def moved_twice(template: Path, tmp_path: Path) -> Path:
+    """A template with two more releases: the first moves files and drops one, the second moves one of them again."""
+    clone = tmp_path / "moved-twice"
+    git("clone", "--quiet", str(template), str(clone), at=tmp_path)
+    moving_file(clone, "*Caddyfile*", "Proxyfile")
+    moving_file(clone, "templates/locked.html", "templates/closed.html", line="<!-- Theirs. -->\n")
+    moving_file(clone, "config/mail.py", "{% if on_swarm %}deploy{% endif %}/mail.py")
+    moving_file(clone, ".env.example*", ".env.sample")
+    git("rm", "--quiet", "template/static/favicon.svg", at=clone)
+    moves = [
+        ["Caddyfile", "Proxyfile"],
+        ["templates/locked.html", "templates/closed.html"],
+        ["config/mail.py", "deploy/mail.py"],
+        [".env.example", ".env.sample"],
+        ["static/favicon.svg"],
+    ]
+    release_that_moves(clone, "v98.0.0", *moves)
+    moving_file(clone, "Proxyfile*", "Frontfile", line="# New.\n")
+    release_that_moves(clone, "v99.0.0", ["Proxyfile", "Frontfile"])
+    return clone
+
+
+def write_at(end: str, name: str, project: Path) -> None:
+    """Add a line of the team's to a file."""
+    path = project / name
+    text = path.read_text(encoding="utf-8")
+    path.write_text("# Ours.\n" + text if end == "start" else text + "# Ours.\n", encoding="utf-8")
+
+
+def test_migrations_carry_edits_over(moved_twice: Path, tmp_path: Path) -> None:
     oldest = next(iter(releases()))
-    project = render(template, tmp_path / "project", known(template, oldest, combination.data), oldest)
-    for name in ("Caddyfile", "static/favicon.svg"):
-        path = project / name
-        path.write_text("# Ours.\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    data = known(moved_twice, oldest, matrix.default_combination().data)
+    project = render(moved_twice, tmp_path / "project", data, oldest)
+    for name in ("templates/locked.html", "config/mail.py", "static/favicon.svg"):
+        write_at("start", name, project)
+    write_at("end", "Caddyfile", project)
     commit_all(project)
     with pytest.raises(copier.errors.UnsafeTemplateError, match="migrations"):
         update(project)
     assert git("status", "--porcelain", at=project) == ""
-    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=True)
+    update(project, trust=True)
+    # Twice moved: the edits are where the file is now.
+    front = (project / "Frontfile").read_text(encoding="utf-8")
+    assert front.startswith("# New.\n")
+    assert front.endswith("# Ours.\n")
+    assert not (project / "Proxyfile").exists()
     assert not (project / "Caddyfile").exists()
-    proxyfile = (project / "Proxyfile").read_text(encoding="utf-8")
-    assert proxyfile.startswith("# Ours.\n")
-    assert proxyfile.endswith("# New.\n")
-    assert "<<<<" not in proxyfile
-    assert (project / "static" / "favicon.svg").read_text(encoding="utf-8").startswith("# Ours.\n")
+    # A conflict is one for git as well, until somebody has resolved it.
+    assert git("diff", "--name-only", "--diff-filter=U", at=project) == "templates/closed.html"
+    closed = (project / "templates" / "closed.html").read_text(encoding="utf-8")
+    assert "<<<<<<< before updating\n# Ours.\n=======\n<!-- Theirs. -->\n>>>>>>> after updating\n" in closed
+    assert not (project / "templates" / "locked.html").exists()
+    # What is there no more, or not for these answers, stays if it was edited.
+    for name in ("config/mail.py", "static/favicon.svg"):
+        assert (project / name).read_text(encoding="utf-8").startswith("# Ours.\n")
+
+
+def test_edits_of_the_release_between_are_carried_over(moved_twice: Path, tmp_path: Path) -> None:
+    project = render(moved_twice, tmp_path / "project", matrix.default_combination().data, "v98.0.0")
+    write_at("end", "Proxyfile", project)
+    commit_all(project)
+    update(project, trust=True)
+    assert (project / "Frontfile").read_text(encoding="utf-8").endswith("# Ours.\n")
+    assert git("status", "--porcelain", at=project).splitlines() == [
+        "M .copier-answers.yml",
+        " D Proxyfile",
+        "?? Frontfile",
+    ]
+
+
+def test_an_update_over_migrations_is_proved_as_any_other(
+    moved_twice: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EDITS, ".env.sample", EDITS[".env.example"])
+    monkeypatch.delitem(EDITS, ".env.example")
+    project = prove(moved_twice, memory, next(iter(releases())), matrix.default_combination())
+    assert (project / ".env.sample").read_text(encoding="utf-8").endswith("# TAGLINE=Ours\n")
 
 
 def test_every_migration_of_the_database_counts() -> None:
