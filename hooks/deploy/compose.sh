@@ -34,8 +34,9 @@ if ! docker image inspect "$image" > /dev/null 2>&1; then
     esac
 fi
 
+echo "$owned" > data/belongs-to
 # Created here, because Docker would create them as root.
-mkdir -p {{ 'data/database ' if has_database_server }}{{ 'data/redis ' if use_celery }}data/caddy data/site/media
+mkdir -p {{ 'data/' ~ database ~ ' ' if has_database_server }}{{ 'data/redis ' if use_celery }}data/caddy data/site/media
 touch data/releases
 [ "$(id -u)" != 0 ] || chown -R "$APP_USER" data
 

@@ -62,6 +62,14 @@ keep secret redis_url secrets/redis_url
 {% endif %}
 # With another host in the URL, no database runs here.
 grep -q '@database[:/]' secrets/database_url || export DATABASE_REPLICAS=0
+# Without the registry, and what does not change how the files are written.
+series() {
+    sed -n 's/@.*//; s|^.*[ /]||; s/:\([0-9]*{{ '' if database == 'postgres' else '[.][0-9]*' }}\).*/ \1/p'
+}
+found=$(docker service inspect --format '{% raw %}{{.Spec.TaskTemplate.ContainerSpec.Image}}{% endraw %}' "${STACK}_database" 2> /dev/null | series)
+wanted=$(sed -n '/^  database:/,/^  [a-z]/s/^    image: //p' deploy/stack.yaml | series)
+[ "${DATABASE_REPLICAS:-}" = 0 ] || [ "${found:-$wanted}" = "$wanted" ] ||
+    stop "The volume ${STACK}_database is of $found, which $wanted cannot read: dump it as README.md says, then docker service rm ${STACK}_database, docker volume rm ${STACK}_database, make deploy, and load the dump"
 export STACK IMAGE
 
 # Show progress in a terminal only: in a log it would be hundreds of lines.

@@ -28,7 +28,7 @@ from tests.support.project import clean_up, free_port, make_project, until
 pytestmark = pytest.mark.rotates(
     seconds=200,
     touched_by=[
-        *("*compose.production*", "*Caddyfile*", "hooks/deploy/compose.sh", "*/production.sh", "hooks/production/*"),
+        *("*compose.production*", "*Caddyfile*", "hooks/deploy/compose.sh", "*/production.sh*", "hooks/production/*"),
         "tests/support/production.py",
     ],
 )

@@ -1,0 +1,189 @@
+"""Whose data a host has: no other project, no other database and no other user gets at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support import matrix
+from tests.support.data import COMMANDS, FILES
+from tests.support.matrix import Combination
+from tests.support.updates import render
+
+# Stands in for Docker: it notes what it is asked for, and does nothing.
+DOCKER = '#!/bin/sh\necho "$@" >> {log}\n'
+
+
+@dataclass
+class Host:
+    """A project on a host whose Docker only notes what it is asked for."""
+
+    path: Path
+    database: str
+    docker: str = 'case "$1" in ps) cat {running} ;; esac'  #: what it answers
+
+    @property
+    def slug(self) -> str:
+        """The project's name."""
+        return f"slipway-data-{self.database}"
+
+    @property
+    def memory(self) -> Path:
+        """What says whose the data is."""
+        return self.path / "data" / "belongs-to"
+
+    def make(self, *arguments: str) -> tuple[bool, list[str], list[str]]:
+        """Run `make`: whether it succeeded, what it printed, and what it asked Docker for."""
+        bin_, log = self.path.parent / f"{self.database}-bin", self.path.parent / f"{self.database}-log"
+        running = self.path.parent / f"{self.database}-running"
+        bin_.mkdir(exist_ok=True)
+        running.touch()
+        (bin_ / "docker").write_text((DOCKER + self.docker).format(log=log, running=running), encoding="utf-8")
+        (bin_ / "docker").chmod(0o755)
+        log.write_text("", encoding="utf-8")
+        result = subprocess.run(
+            ["make", "--silent", *arguments],
+            cwd=self.path,
+            env={"PATH": f"{bin_}:{os.environ['PATH']}", "HOME": str(self.path.parent)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        lines = [line for line in result.stdout.splitlines() if not line.startswith("make: ***")]
+        return result.returncode == 0, lines, log.read_text(encoding="utf-8").splitlines()
+
+    def state(self) -> dict[str, tuple[int, str]]:
+        """Return every file that git ignores: its mode, and what it holds."""
+        return {
+            str(path): (path.stat().st_mode, path.read_text(encoding="utf-8") if path.is_file() else "")
+            for folder in ("data", "backups", "secrets")
+            for path in [self.path / folder, *sorted((self.path / folder).rglob("*"))]
+        }
+
+    def refuses(self, why: str) -> None:
+        """Assert that every command ends with one line that starts with `why`, and touches nothing."""
+        before = self.state()
+        for command in COMMANDS:
+            done, lines, asked = self.make(*command)
+            assert not done, command
+            assert len(lines) == 1, lines
+            assert lines[0].startswith(why), lines
+            assert [words.split()[0] for words in asked] == ["ps"], asked
+            assert self.state() == before
+
+    def deploys(self) -> None:
+        """Assert that `make deploy` gets through."""
+        done, lines, asked = self.make("deploy")
+        assert done, lines
+        assert any(" up --detach --wait" in words for words in asked), asked
+
+
+@pytest.fixture(scope="module", params=FILES)
+def rendered(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A project as it was rendered."""
+    made = Host(tmp_path_factory.mktemp(request.param) / "project", request.param)
+    render(template, made.path, Combination(made.slug, matrix.pick(database=request.param).answers).data)
+    return made
+
+
+@pytest.fixture
+def host(rendered: Host, tmp_path: Path) -> Host:
+    """A project that has its secrets, and a data/ that the last release made."""
+    made = Host(shutil.copytree(rendered.path, tmp_path / "project"), rendered.database)
+    made.make("secrets")
+    (made.path / "production.env").write_text("SITE_HOST=localhost\n", encoding="utf-8")
+    (made.path / "backups").mkdir()
+    (made.path / "data" / "site" / "media").mkdir(parents=True)
+    (made.path / "data" / "releases").write_text("2026-01-01T00:00:00Z abc\n", encoding="utf-8")
+    put(made, made.database)
+    return made
+
+
+def put(host: Host, database: str) -> None:
+    """Have in data/ what a kind of database leaves there."""
+    file = host.path / "data" / FILES[database][0]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+
+
+def test_another_project_is_refused(host: Host) -> None:
+    host.deploys()
+    assert host.memory.read_text(encoding="utf-8") == f"{host.slug} {FILES[host.database][1]}\n"
+    host.memory.write_text(f"other {FILES[host.database][1]}\n", encoding="utf-8")
+    host.refuses(f"data/ belongs to other, and project_slug is {host.slug} now: set it back to other")
+    # The last release wrote nothing down, but its containers are there.
+    host.memory.unlink()
+    (host.path.parent / f"{host.database}-running").write_text("other-production\n", encoding="utf-8")
+    host.refuses(f"data/ belongs to other, and project_slug is {host.slug} now: set it back to other")
+
+
+def test_another_database_is_refused(host: Host) -> None:
+    kind = FILES[host.database][1]
+    for other in set(FILES) - {host.database}:
+        host.memory.write_text(f"{host.slug} {FILES[other][1]}\n", encoding="utf-8")
+        host.refuses(f"data/ is of {FILES[other][1]}, which {kind} cannot read")
+        host.memory.unlink()
+    # The last release wrote nothing down, but the files tell.
+    (host.path / "data" / FILES[host.database][0]).unlink()
+    put(host, "mariadb" if host.database == "postgres" else "postgres")
+    host.refuses(f"data/ is of another database, which {kind} cannot read")
+    assert not (host.path / "data" / host.database).exists()
+    put(host, host.database)
+    host.deploys()
+
+
+def test_another_major_version_is_refused(host: Host) -> None:
+    if host.database == "sqlite":
+        return
+    host.deploys()
+    kind, series = FILES[host.database][1].split()
+    file = host.path / "compose.production.yaml"
+    text = file.read_text(encoding="utf-8")
+
+    def change(image: str) -> None:
+        file.write_text(text.replace(f"image: {kind}:{series}", f"image: {image}"), encoding="utf-8")
+        subprocess.run(["git", "commit", "--quiet", "--all", "--message", "Change it"], cwd=host.path, check=True)
+
+    for same in (f"{kind}:{series}.1-trixie", f'"mirror.example.com:5000/{kind}:{series}@sha256:0a1"'):
+        change(same)
+        host.deploys()
+    change(f"{kind}:99.1")
+    host.refuses(f"data/ is of {kind} {series}, which {kind} 99{'' if kind == 'postgres' else '.1'} cannot read")
+
+
+def test_each_kind_has_a_folder_and_what_is_there_stays(host: Host) -> None:
+    data = host.path / "data"
+    services = (host.path / "compose.production.yaml").read_text(encoding="utf-8")
+    assert "data/database" not in services
+    host.deploys()
+    host.deploys()
+    if host.database != "sqlite":
+        assert f"- ./data/{host.database}:/var/lib/" in services
+        assert (data / host.database).readlink() == Path("database")
+    assert (data / FILES[host.database][0]).exists()
+
+
+def test_a_swarm_refuses_another_major_version(template: Path, tmp_path: Path) -> None:
+    swarm = Host(tmp_path / "swarm" / "project", "postgres")
+    render(
+        template,
+        swarm.path,
+        {**matrix.pick(database="postgres").answers, "project_slug": swarm.slug, "deploy": "swarm"},
+    )
+    swarm.make("secrets")
+    (swarm.path / "production.env").write_text("SITE_HOST=localhost\n", encoding="utf-8")
+    image = tmp_path / "image"
+    swarm.docker = f'case "$1 $*" in *database) cat {image} ;; info*) echo true ;; node*) echo one ;; esac'
+    for running, refused in (("postgres:17@sha256:0a1", True), ("mirror.example.com:5000/postgres:18.1", False)):
+        image.write_text(f"{running}\n", encoding="utf-8")
+        done, lines, asked = swarm.make("deploy")
+        assert not done, "which it never gets to: somebody else is migrating"
+        assert lines[-1].startswith(f"The volume {swarm.slug}_database is of postgres 17, which postgres 18") == refused
+        assert any(words.startswith("stack deploy") for words in asked) != refused

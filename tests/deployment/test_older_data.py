@@ -1,0 +1,199 @@
+"""Data of an older release, and of an older server: it outlives an update, and what would destroy it is refused."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pytest_copie.plugin import Copie
+
+from tests.engine import Engine, ensure_image
+from tests.support import matrix
+from tests.support.data import COMMANDS, FILES
+from tests.support.matrix import Combination
+from tests.support.project import Project, free_port, own_project, render_project
+from tests.support.rendered import tool
+from tests.support.updates import render
+
+pytestmark = pytest.mark.rotates(
+    seconds=90, touched_by=["*deploy.sh*", "*/production.sh*", "*backup*", "*restore*", "hooks/production/*"]
+)
+
+# The last release whose hosts have no data/belongs-to.
+BEFORE = "v0.2.0"
+
+
+@dataclass
+class Site:
+    """A project that is deployed on this machine."""
+
+    project: Project
+
+    @property
+    def slug(self) -> str:
+        """The project's name."""
+        return self.project.slug
+
+    def make(self, *arguments: str, fails: bool = False) -> list[str]:
+        """Run `make`, and return what it printed."""
+        lines = self.project.run("make", "--silent", *arguments, fails=fails).splitlines()
+        return [line for line in lines if not line.startswith("make: ***")]
+
+    def shell(self, code: str) -> str:
+        """Run Python in the web container, with Django loaded."""
+        command = ("python", "manage.py", "shell", "--no-imports", "-c", code)
+        return self.project.docker("exec", f"{self.slug}-production-web-1", *command).strip()
+
+    def add_rows(self) -> None:
+        """Have two accounts, and an upload."""
+        users = "[User.objects.create_user(name, password='correct horse') for name in ('ada', 'eve')]"
+        upload = "default_storage.save('note.txt', ContentFile(b'kept'))"
+        self.shell(
+            "from accounts.models import User; from django.core.files.base import ContentFile; "
+            f"from django.core.files.storage import default_storage; {users}; {upload}"
+        )
+
+    def rows(self) -> str:
+        """Return what `add_rows` made, as it is now."""
+        found = "*User.objects.order_by('username').values_list('username', flat=True)"
+        log_in = "authenticate(request=HttpRequest(), username='ada', password='correct horse')"
+        return self.shell(
+            "from accounts.models import User; from django.contrib.auth import authenticate; "
+            "from django.http import HttpRequest; from django.core.files.storage import default_storage; "
+            f"print({found}, {log_in}, default_storage.open('note.txt').read())"
+        )
+
+    def running(self) -> list[str]:
+        """Return the containers that run, and since when."""
+        label = f"label=com.docker.compose.project={self.slug}-production"
+        ids = self.project.docker("ps", "--quiet", "--filter", label).split()
+        return sorted(self.project.docker("inspect", "--format", "{{.Name}} {{.State.StartedAt}}", *ids).splitlines())
+
+    def refuses(self, why: str) -> None:
+        """Assert that every command says why it refuses, and that what runs goes on."""
+        before = self.running(), self.rows()
+        for command in COMMANDS:
+            [line] = self.make(*command, fails=True)
+            assert line.startswith(why)
+        assert (self.running(), self.rows()) == before
+
+    def update(self, *data: str) -> str:
+        """Run `copier update`, commit, and return its closing message."""
+        answers = [option for each in data for option in ("--data", each)]
+        said = self.project.run(tool("copier"), "update", "--defaults", "--vcs-ref", "HEAD", *answers)
+        self.project.commit("Update")
+        return said
+
+    def undo(self) -> None:
+        """Go back to the commit before."""
+        self.project.run("git", "reset", "--quiet", "--hard", "HEAD^")
+
+
+ROWS = "ada eve ada b'kept'"
+
+
+def prepare(project: Project, number: int) -> Site:
+    """Give a project its secrets, and ports and a network that are free."""
+    site = Site(project)
+    site.make("secrets")
+    (project.path / "production.env").write_text(
+        f"SITE_HOST=localhost\nHTTP_PORT={free_port()}\nHTTPS_PORT={free_port()}\n"
+        f"FRONTEND_SUBNET=10.213.{number}.0/28\nGRANIAN_WORKERS=1\n",
+        encoding="utf-8",
+    )
+    return site
+
+
+def remove(project: Project) -> None:
+    """Remove the production of a project, under each name that it had."""
+    for slug in (project.slug, f"{project.slug}-too"):
+        name = shlex.quote(f"{slug}-production")
+        script = f"cd / && docker compose --project-name {name} down --volumes --timeout 1"
+        script += f"; docker image rm --force $(docker image ls --quiet {slug})"
+        project.run("sh", "-c", f"({script}) > /dev/null 2>&1 || true")
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
+def older(request: pytest.FixtureRequest, template: Path, tmp_path: Path, engine: Engine) -> Iterator[Site]:
+    """A project that the last release made and deployed, with data."""
+    ensure_image(engine, "caddy:2")
+    number = 80 + list(FILES).index(request.param)
+    answers = matrix.pick(database=request.param, use_celery=False).answers
+    combination = Combination(f"slipway-older-{request.param}", answers)
+    path = render(template, tmp_path / combination.slug, combination.data, BEFORE)
+    project = own_project(path, combination, engine)
+    try:
+        site = prepare(project, number)
+        site.make("deploy")
+        site.add_rows()
+        assert site.rows() == ROWS
+        yield site
+    finally:
+        remove(project)
+
+
+def test_an_older_deployment_goes_on(older: Site) -> None:
+    data, database = older.project.path / "data", older.project.database
+    # Neither under another name nor with another database, with which the same update comes.
+    older.update(f"project_slug={older.slug}-too")
+    older.refuses(f"data/ belongs to {older.slug}, and project_slug is {older.slug}-too now")
+    older.undo()
+    other = "postgres" if database == "sqlite" else "sqlite"
+    assert "starts empty" in older.update(f"database={other}")
+    if other == "postgres":
+        older.make("secrets")
+    older.refuses(f"data/ is of another database, which {FILES[other][1]} cannot read")
+    older.undo()
+    # As it is, and before the first deploy already.
+    older.update()
+    [backup] = older.make("backup")
+    assert older.make("restore", f"FILE={backup}")[-1].startswith(f"{backup} is restored")
+    assert older.rows() == ROWS
+    older.make("deploy")
+    assert older.rows() == ROWS
+    assert (data / "belongs-to").read_text(encoding="utf-8") == f"{older.slug} {FILES[database][1]}\n"
+    # And under another name, as the README says.
+    said = older.update(f"project_slug={older.slug}-too")
+    assert f"A host that has {older.slug} deployed refuses {older.slug}-too" in said
+    older.refuses(f"data/ belongs to {older.slug}, and project_slug is {older.slug}-too now")
+    readme = (older.project.path / "README.md").read_text(encoding="utf-8")
+    [down] = re.findall(r"`(\(cd / && docker compose .* down\))`", readme)
+    older.project.run("sh", "-ec", down.replace("OLD", older.slug))
+    memory = data / "belongs-to"
+    memory.write_text(memory.read_text(encoding="utf-8").replace(older.slug, f"{older.slug}-too"), encoding="utf-8")
+    older.make("deploy")
+    older.project.combination = Combination(f"{older.slug}-too", older.project.combination.answers)
+    assert older.rows() == ROWS
+
+
+def test_the_steps_from_an_older_major_version_of_postgres(copie_session: Copie, engine: Engine) -> None:
+    for image in ("caddy:2", "postgres:17"):
+        ensure_image(engine, image)
+    combination = Combination("slipway-major", matrix.pick(database="postgres", use_celery=False).answers)
+    project = render_project(copie_session, engine, combination)
+    new = ("image: postgres:18", "data/postgres:/var/lib/postgresql")
+    old = ("image: postgres:17", "data/postgres:/var/lib/postgresql/data")  # where 17 has its data
+    try:
+        for before, after in zip(new, old, strict=True):
+            project.edit("compose.production.yaml", f"{before}\n", f"{after}\n")
+        project.commit("Have the major version before")
+        site = prepare(project, 84)
+        site.make("deploy")
+        site.add_rows()
+        for before, after in zip(old, new, strict=True):
+            project.edit("compose.production.yaml", f"{before}\n", f"{after}\n")
+        project.commit("Take the next major version")
+        site.refuses("data/ is of postgres 17, which postgres 18 cannot read")
+        readme = (project.path / "README.md").read_text(encoding="utf-8")
+        steps = readme.partition("### Another database")[2].partition("```sh\n")[2].partition("```")[0]
+        project.run("sh", "-ec", steps)
+        assert site.rows() == ROWS
+        version = project.docker("exec", f"{site.slug}-production-database-1", "psql", "--version")
+        assert " 18" in version
+        assert (project.path / "data" / "before" / "postgres" / "PG_VERSION").read_text(encoding="utf-8") == "17\n"
+    finally:
+        remove(project)
