@@ -36,8 +36,11 @@ fi
 
 echo "$owned" > data/belongs-to
 # Created here, because Docker would create them as root.
-mkdir -p {{ 'data/' ~ database ~ ' ' if has_database_server }}{{ 'data/redis ' if use_celery }}data/caddy data/site/media
-touch data/releases
+folders="{{ 'data/' ~ database ~ ' ' if has_database_server }}{{ 'data/redis ' if use_celery }}data/caddy data/site"
+mkdir -p $folders data/site/media
+touch data/releases{{ ' data/site/db.sqlite3' if not has_database_server }}
+# Earlier releases left these readable by every user of the host.
+chmod go= data $folders {{ 'data/site/db.sqlite3 ' if not has_database_server }}secrets production.env
 [ "$(id -u)" != 0 ] || chown -R "$APP_USER" data
 
 if [ "$task" = deploy ]; then

@@ -18,6 +18,7 @@ for secret in secret_key database_password database_url{{ ' redis.conf redis_url
     [ -s "secrets/$secret" ] || stop "secrets/$secret is missing or empty: run make secrets"
 done
 [ -n "$(setting SITE_HOST)" ] || stop "SITE_HOST is missing: write SITE_HOST=www.example.com into production.env"
+chmod go= production.env secrets
 # Read as Docker does: NAME=VALUE lines, without quotes.
 while IFS= read -r line; do
     case "$line" in [A-Z]*=*) export "$line" ;; esac

@@ -4,6 +4,7 @@ set -eu
 umask 077
 cd "$(dirname "$0")/.."
 mkdir -p secrets
+chmod go= secrets
 
 # secret NAME VALUE
 secret() {

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/../deploy/kubernetes/overlays"
 [ -f "${OVERLAY:=production}/kustomization.yaml" ] || { echo "There is no overlay $OVERLAY: deploy/kubernetes/overlays has them" >&2; exit 1; }
 cd "$OVERLAY"
 mkdir -p secrets
+chmod go= secrets
 
 # secret NAME VALUE EXAMPLE
 secret() {

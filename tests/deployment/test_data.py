@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import matrix
-from tests.support.data import COMMANDS, FILES
+from tests.support.data import COMMANDS, FILES, mode
 from tests.support.matrix import Combination
 from tests.support.updates import render
 
@@ -170,6 +170,19 @@ def test_each_kind_has_a_folder_and_what_is_there_stays(host: Host) -> None:
     assert (data / FILES[host.database][0]).exists()
 
 
+def test_nobody_else_can_read_it(host: Host) -> None:
+    for path in (host.path / "data", host.path / "data" / "site", host.path / "backups", host.path / "secrets"):
+        path.chmod(0o755)
+    host.deploys()
+    host.make("backup")  # which finds no database here
+    closed = [path for path in (host.path / "data").iterdir() if path.is_dir()]
+    closed += [host.path / name for name in ("data", "backups", "secrets", "production.env")]
+    closed += [host.memory, *(host.path / "secrets").iterdir()]
+    if host.database == "sqlite":
+        closed.append(host.path / "data" / "site" / "db.sqlite3")
+    assert {str(path): oct(mode(path)) for path in closed if mode(path) & 0o077} == {}
+
+
 def test_a_swarm_refuses_another_major_version(template: Path, tmp_path: Path) -> None:
     swarm = Host(tmp_path / "swarm" / "project", "postgres")
     render(
@@ -187,3 +200,4 @@ def test_a_swarm_refuses_another_major_version(template: Path, tmp_path: Path) -
         assert not done, "which it never gets to: somebody else is migrating"
         assert lines[-1].startswith(f"The volume {swarm.slug}_database is of postgres 17, which postgres 18") == refused
         assert any(words.startswith("stack deploy") for words in asked) != refused
+    assert mode(swarm.path / "production.env") == 0o600

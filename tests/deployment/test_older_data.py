@@ -13,7 +13,7 @@ from pytest_copie.plugin import Copie
 
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
-from tests.support.data import COMMANDS, FILES
+from tests.support.data import COMMANDS, FILES, mode
 from tests.support.matrix import Combination
 from tests.support.project import Project, free_port, own_project, render_project
 from tests.support.rendered import tool
@@ -156,6 +156,9 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
     older.make("deploy")
     assert older.rows() == ROWS
     assert (data / "belongs-to").read_text(encoding="utf-8") == f"{older.slug} {FILES[database][1]}\n"
+    assert mode(data) == mode(data / "site") == 0o700
+    if database == "sqlite":
+        assert mode(data / "site" / "db.sqlite3") == 0o600
     # And under another name, as the README says.
     said = older.update(f"project_slug={older.slug}-too")
     assert f"A host that has {older.slug} deployed refuses {older.slug}-too" in said
