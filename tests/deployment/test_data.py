@@ -183,6 +183,21 @@ def test_nobody_else_can_read_it(host: Host) -> None:
     assert {str(path): oct(mode(path)) for path in closed if mode(path) & 0o077} == {}
 
 
+def test_a_url_of_another_kind_is_noticed(host: Host) -> None:
+    if host.database == "sqlite":
+        return
+    url = host.path / "secrets" / "database_url"
+    made = url.read_text(encoding="utf-8")
+    done, _, _ = host.make("secrets")
+    assert done
+    scheme = "mysql" if host.database == "postgres" else "postgres"
+    url.write_text(f"{scheme}://app:0123456789@database/app\n", encoding="utf-8")
+    done, lines, _ = host.make("secrets")
+    assert not done
+    assert lines[-1].startswith("secrets/database_url is of another kind of database than ")
+    url.write_text(made, encoding="utf-8")
+
+
 def test_a_swarm_refuses_another_major_version(template: Path, tmp_path: Path) -> None:
     swarm = Host(tmp_path / "swarm" / "project", "postgres")
     render(
@@ -201,3 +216,15 @@ def test_a_swarm_refuses_another_major_version(template: Path, tmp_path: Path) -
         assert lines[-1].startswith(f"The volume {swarm.slug}_database is of postgres 17, which postgres 18") == refused
         assert any(words.startswith("stack deploy") for words in asked) != refused
     assert mode(swarm.path / "production.env") == 0o600
+
+
+def test_a_url_of_another_kind_is_noticed_for_a_cluster(template: Path, tmp_path: Path) -> None:
+    host = Host(tmp_path / "project", "postgres")
+    render(template, host.path, {**matrix.pick(database="postgres").answers, "deploy": "kubernetes"})
+    redis = "REDIS_URL=redis://:0123456789@redis:6379"
+    done, lines, _ = host.make("secrets", "DATABASE_URL=mysql://app:0123456789@database/app", redis)
+    assert not done
+    assert lines[-1].startswith("secrets/database_url, or DATABASE_URL, is for another kind of database than Postgre")
+    assert not (host.path / "deploy/kubernetes/overlays/production/secrets/database_url").exists()
+    done, lines, _ = host.make("secrets", "DATABASE_URL=postgres://app:0123456789@database/app", redis)
+    assert done, lines

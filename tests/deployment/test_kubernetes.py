@@ -68,6 +68,8 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     project.environment |= {"KUBECONFIG": os.devnull, "PATH": f"{ensure_kubectl().parent}:{engine.env['PATH']}"}
     assert "run DATABASE_URL=" in project.run("make", "--silent", "secrets", fails=True)
     project.environment |= ADDRESSES
+    if project.database != "postgres":
+        project.environment["DATABASE_URL"] = ADDRESSES["DATABASE_URL"].replace("postgres", "mysql")
     for overlay in overlays(project):
         assert "example.com: write" in project.run("make", "deploy", f"OVERLAY={overlay}", fails=True)
         file = f"deploy/kubernetes/overlays/{overlay}/kustomization.yaml"
