@@ -42,6 +42,9 @@ touch data/releases{{ ' data/site/db.sqlite3' if not has_database_server }}
 # Earlier releases left these readable by every user of the host.
 chmod go= data $folders {{ 'data/site/db.sqlite3 ' if not has_database_server }}secrets production.env
 [ "$(id -u)" != 0 ] || chown -R "$APP_USER" data
+{% if database == 'postgres' %}
+{% include 'hooks/production/owner.sh' %}
+{% endif %}
 
 if [ "$task" = deploy ]; then
     compose run --rm migrate || stop "The migrations failed, and the version that runs goes on running"

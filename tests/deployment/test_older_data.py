@@ -15,7 +15,7 @@ from tests.engine import Engine, ensure_image
 from tests.support import matrix
 from tests.support.data import COMMANDS, FILES, mode
 from tests.support.matrix import Combination
-from tests.support.project import Project, free_port, own_project, render_project
+from tests.support.project import CommandError, Project, free_port, own_project, render_project
 from tests.support.rendered import tool
 from tests.support.updates import render
 
@@ -159,6 +159,11 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
     assert mode(data) == mode(data / "site") == 0o700
     if database == "sqlite":
         assert mode(data / "site" / "db.sqlite3") == 0o600
+    if database == "postgres":
+        owns_its_database_alone(older)
+        assert older.make("restore", f"FILE={backup}")[-1].startswith(f"{backup} is restored")
+        owns_its_database_alone(older)
+        assert older.rows() == ROWS
     # And under another name, as the README says.
     said = older.update(f"project_slug={older.slug}-too")
     assert f"A host that has {older.slug} deployed refuses {older.slug}-too" in said
@@ -171,6 +176,36 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
     older.make("deploy")
     older.project.combination = Combination(f"{older.slug}-too", older.project.combination.answers)
     assert older.rows() == ROWS
+
+
+def owns_its_database_alone(site: Site) -> None:
+    """Assert that the application can work with its tables, and can do nothing as the server's user."""
+    query = (
+        "from django.db import connection\n"
+        "with connection.cursor() as cursor:\n"
+        "    cursor.execute(%r)\n"
+        "    print(cursor.description and cursor.fetchall())"
+    )
+    roles = "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication FROM pg_roles WHERE rolname = current_user"
+    assert site.shell(query % roles) == "[(False, False, False, False)]"
+    site.shell(query % "CREATE TABLE probe (id int); ALTER TABLE accounts_user ADD probe int")
+    site.shell(query % "DROP TABLE probe; ALTER TABLE accounts_user DROP probe")
+    for refused in (
+        "COPY (SELECT 1) TO PROGRAM 'cat'",
+        "SELECT pg_read_file('PG_VERSION')",
+        "SET ROLE postgres",
+        "SET ROLE bootstrap",
+        "ALTER ROLE app SUPERUSER",
+    ):
+        with pytest.raises(CommandError, match="permission denied"):
+            site.shell(query % refused)
+    # And nobody logs in from elsewhere as those who can.
+    for role in ("postgres", "bootstrap"):
+        with pytest.raises(CommandError, match=r"authentication failed|not permitted to log in"):
+            site.shell(
+                "import psycopg; from django.conf import settings; d = settings.DATABASES['default']\n"
+                f"psycopg.connect(host=d['HOST'], dbname='app', user={role!r}, password=d['PASSWORD'])"
+            )
 
 
 def test_the_steps_from_an_older_major_version_of_postgres(copie_session: Copie, engine: Engine) -> None:
@@ -187,6 +222,7 @@ def test_the_steps_from_an_older_major_version_of_postgres(copie_session: Copie,
         site = prepare(project, 84)
         site.make("deploy")
         site.add_rows()
+        owns_its_database_alone(site)
         for before, after in zip(old, new, strict=True):
             project.edit("compose.production.yaml", f"{before}\n", f"{after}\n")
         project.commit("Take the next major version")
@@ -197,6 +233,7 @@ def test_the_steps_from_an_older_major_version_of_postgres(copie_session: Copie,
         assert site.rows() == ROWS
         version = project.docker("exec", f"{site.slug}-production-database-1", "psql", "--version")
         assert " 18" in version
+        owns_its_database_alone(site)
         assert (project.path / "data" / "before" / "postgres" / "PG_VERSION").read_text(encoding="utf-8") == "17\n"
     finally:
         remove(project)
