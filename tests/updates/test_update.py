@@ -20,7 +20,7 @@ from tests.plugin.selection import TURN, selected
 from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 from tests.support.releases import IDENTITY, commit_all, git, known, releases
-from tests.support.updates import EDITS, files, older, prove, render, update
+from tests.support.updates import EDITS, edit, files, older, prove, render, update
 
 
 @pytest.fixture
@@ -296,6 +296,60 @@ def test_the_weekly_workflow_opens_one_pull_request(conflict: bool, clone: Path,
     assert "What is left to do" in body
     assert (".gitignore\n" in body) == conflict
     assert "*.new" in git("show", "slipway-v99.0.0:.gitignore", at=tmp_path / "origin")
+
+
+# --- line ends -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crlf(tmp_path: Path) -> dict[str, str]:
+    """The environment of somebody whose git writes CRLF into every checkout, as Git for Windows does."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(
+        "[core]\nautocrlf = true\n[user]\nname = Test\nemail = test@example.com\n", encoding="utf-8"
+    )
+    return {"HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+
+
+def test_a_project_is_the_same_where_git_writes_crlf(newer: Path, tmp_path: Path, crlf: dict[str, str]) -> None:
+    """Copied, cloned, used and updated there: to the last byte what it is elsewhere."""
+    combination = matrix.pick(database="postgres", use_celery=True)
+    elsewhere = render(newer, tmp_path / "elsewhere", combination.data, "v98.0.0")
+    data = [f"--data={question}={answer}" for question, answer in combination.data.items()]
+    copy = ["copier", "copy", "--defaults", "--vcs-ref", "v98.0.0", *data, str(newer), str(tmp_path / "copied")]
+    assert run(*copy, at=tmp_path, **crlf).returncode == 0
+    commit = "git init --quiet --initial-branch main && git add --all && git commit --quiet --message Start"
+    assert run("sh", "-ec", commit, at=tmp_path / "copied", **crlf).returncode == 0
+    assert run("git", "clone", "--quiet", "copied", "cloned", at=tmp_path, **crlf).returncode == 0
+    cloned = tmp_path / "cloned"
+    for name in files(elsewhere):
+        for other in (tmp_path / "copied", cloned):
+            assert (other / name).read_bytes() == (elsewhere / name).read_bytes(), name
+    said = run("make", "secrets", at=cloned, **crlf)
+    assert said.returncode == 0, said.stdout
+    assert not any(b"\r" in secret.read_bytes() for secret in (cloned / "secrets").iterdir())
+    said = run("copier", "update", "--defaults", at=cloned, **crlf)
+    assert said.returncode == 0, said.stdout
+    changed = run("git", "status", "--porcelain", at=cloned, **crlf).stdout.splitlines()
+    assert changed == [" M .copier-answers.yml", " M .gitignore"]
+    assert not any(b"\r" in (cloned / name).read_bytes() for name in files(cloned))
+
+
+def test_a_checkout_with_crlf_updates_to_the_same(template: Path, tmp_path: Path, crlf: dict[str, str]) -> None:
+    """A project of a release that had no .gitattributes, with its team's edits."""
+    project = render(template, tmp_path / "project", matrix.default_combination().data, next(iter(releases())))
+    edit(project)
+    commit_all(project)
+    assert run("git", "clone", "--quiet", "project", "cloned", at=tmp_path, **crlf).returncode == 0
+    cloned = tmp_path / "cloned"
+    assert b"\r\n" in (cloned / "manage.py").read_bytes()
+    said = run("copier", "update", "--defaults", "--vcs-ref", "HEAD", at=cloned, **crlf)
+    assert said.returncode == 0, said.stdout
+    update(project)
+    for each in (project, cloned):
+        assert run("git", "add", "--all", at=each, **crlf).returncode == 0
+    assert run("git", "write-tree", at=cloned, **crlf).stdout == run("git", "write-tree", at=project, **crlf).stdout
 
 
 # --- what the template must not do -------------------------------------------------------------------------------
