@@ -144,20 +144,74 @@ def run(*command: str, at: Path, **environment: str) -> subprocess.CompletedProc
     )
 
 
+MARKER = "'^<<<<<<< before updating'"
+
+
+def left_to_do(said: str) -> list[str]:
+    """Return the commands that an update says are left to do."""
+    _, _, message = said.partition("What is left to do:")
+    return [line.partition("  #")[0].strip() for line in message.splitlines() if line.startswith("    ")]
+
+
 def test_the_readmes_commands(clone: Path) -> None:
     block = (clone / "README.md").read_text(encoding="utf-8").partition("## Updates")[2].partition("```sh\n")[2]
     check, take_over = [line.removeprefix("uvx ").partition("#")[0].split() for line in block.splitlines()[:2]]
     assert "Current version is 98.0.0, latest version is 99.0.0" in run(*check, at=clone).stdout
     said = run(*take_over, at=clone)
     assert said.returncode == 0, said.stdout
-    commands = [line.partition("#")[0].strip() for line in said.stdout.splitlines() if line.startswith("    ")]
-    assert commands == [
-        "git status",
+    assert left_to_do(said.stdout) == [
+        f"git grep --untracked {MARKER}",
+        "git add --intent-to-add $(git ls-files --others --exclude-standard)",
+        "git diff",
         "docker compose up --build",
-        'git add --all && git commit --message "Update to Slipway v99.0.0"',
+        f'git grep {MARKER} || git commit --all --message "Update to Slipway v99.0.0"',
     ]
     commit_all(clone)
     assert "up-to-date" in run(*check, at=clone).stdout
+
+
+def test_what_it_says_commits_the_update_and_no_conflict(newer: Path, clone: Path) -> None:
+    """The commands, one by one, with a conflict, a new file of the template's, and a file that comes in between."""
+    (newer / "template" / "new.txt").write_text("New.\n", encoding="utf-8")
+    commit_all(newer)
+    git("tag", "--force", "v99.0.0", at=newer)
+    ignored = clone / ".gitignore"
+    ignored.write_text(ignored.read_text(encoding="utf-8") + "*.ours\n", encoding="utf-8")
+    commit_all(clone)
+    conflicts, new, look, _, commit = left_to_do(run("copier", "update", "--defaults", at=clone).stdout)
+    for name, value in {"user.name": "Test", "user.email": "test@example.com"}.items():
+        git("config", name, value, at=clone)
+    before = git("rev-parse", "HEAD", at=clone)
+    assert run("sh", "-c", conflicts, at=clone).stdout == ".gitignore:<<<<<<< before updating\n"
+    assert run("sh", "-c", new, at=clone).returncode == 0
+    assert "+New." in run("sh", "-c", look, at=clone).stdout
+    (clone / "dump.sql").write_text("Ours, and nobody else's.\n", encoding="utf-8")
+    assert ".gitignore:<<<<<<< before updating\n" in run("sh", "-c", commit, at=clone).stdout
+    assert git("rev-parse", "HEAD", at=clone) == before, "a conflict was committed"
+    lines = [line for line in ignored.read_text(encoding="utf-8").splitlines() if not re.match("<<<|===|>>>", line)]
+    ignored.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    assert run("sh", "-c", commit, at=clone).returncode == 0
+    assert git("diff", "--name-only", before, "HEAD", at=clone).split() == [
+        ".copier-answers.yml",
+        ".gitignore",
+        "new.txt",
+    ]
+    assert git("status", "--porcelain", at=clone) == "?? dump.sql"
+
+
+def test_it_says_that_tables_have_changed_if_they_have(newer: Path, tmp_path: Path) -> None:
+    """What DRF leaves behind is not migrated; and an answers file may have lost what was there before."""
+    for before, after in ((False, True), (True, False)):
+        project = render(newer, tmp_path / f"{before}", matrix.pick(use_drf=before).data, "v98.0.0")
+        said = run("copier", "update", "--defaults", f"--data=use_drf={after}", at=project).stdout
+        assert ("tables have changed" in said) == after, said
+    git("reset", "--quiet", "--hard", at=project)
+    answers = project / ".copier-answers.yml"
+    answers.write_text(answers.read_text(encoding="utf-8").partition("made_for:")[0], encoding="utf-8")
+    commit_all(project)
+    said = run("copier", "update", "--defaults", at=project).stdout
+    assert "make lock" in said
+    assert "tables have changed" not in said
 
 
 def test_what_cannot_be_updated_is_left_as_it_is(clone: Path, tmp_path: Path) -> None:
@@ -479,8 +533,8 @@ def test_an_update_over_migrations_is_proved_as_any_other(
 
 
 def test_every_migration_of_the_database_counts() -> None:
-    """The message after an update says that tables have changed: copier.yml must know all that changes them."""
-    known = (ROOT / "copier.yml").read_text(encoding="utf-8")
+    """The message after an update says that tables have changed: hooks/macros.jinja must know all that changes them."""
+    known = (ROOT / "hooks" / "macros.jinja").read_text(encoding="utf-8")
     migrations = [path for path in (ROOT / "template").rglob("migrations/*.py*") if path.name[0].isdigit()]
     assert migrations
     for path in migrations:
