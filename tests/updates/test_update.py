@@ -21,6 +21,7 @@ from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 from tests.support.releases import IDENTITY, commit_all, git, known, releases
 from tests.support.updates import EDITS, edit, files, older, prove, render, update
+from tests.support.workflows import filled_in, value, workflow
 
 
 @pytest.fixture
@@ -108,17 +109,26 @@ def test_an_answer_can_be_changed(question: str, before: Any, after: Any, templa
 # --- what a user meets ---------------------------------------------------------------------------------------------
 
 
+def append(path: Path, text: str) -> None:
+    """Add text to the end of a file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def release(template: Path, tag: str) -> None:
+    """Commit what a template has, and let that be the release `tag`, even if there is one already."""
+    commit_all(template)
+    git("tag", "--force", tag, at=template)
+
+
 @pytest.fixture
 def newer(template: Path, tmp_path: Path) -> Path:
     """A template with two more releases: what it is now, and one that adds a line to the end of a file."""
     folder = tmp_path / "newer"
     git("clone", "--quiet", str(template), str(folder), at=tmp_path)
-    commit_all(folder)  # what it is now may be a release, and two tags on one commit are one too many
-    git("tag", "v98.0.0", at=folder)
-    with (folder / "template" / ".gitignore.jinja").open("a", encoding="utf-8") as ignored:
-        ignored.write("*.new\n")
-    commit_all(folder)
-    git("tag", "v99.0.0", at=folder)
+    release(folder, "v98.0.0")  # on a commit of its own: what it is now may be a release, and have a tag
+    append(folder / "template" / ".gitignore.jinja", "*.new\n")
+    release(folder, "v99.0.0")
     return folder
 
 
@@ -172,15 +182,14 @@ def test_the_readmes_commands(clone: Path) -> None:
 
 def test_what_it_says_commits_the_update_and_no_conflict(newer: Path, clone: Path) -> None:
     """The commands, one by one, with a conflict, a new file of the template's, and a file that comes in between."""
-    (newer / "template" / "new.txt").write_text("New.\n", encoding="utf-8")
-    commit_all(newer)
-    git("tag", "--force", "v99.0.0", at=newer)
+    append(newer / "template" / "new.txt", "New.\n")
+    release(newer, "v99.0.0")
     ignored = clone / ".gitignore"
-    ignored.write_text(ignored.read_text(encoding="utf-8") + "*.ours\n", encoding="utf-8")
+    append(ignored, "*.ours\n")
     commit_all(clone)
     conflicts, new, look, _, commit = left_to_do(run("copier", "update", "--defaults", at=clone).stdout)
-    for name, value in {"user.name": "Test", "user.email": "test@example.com"}.items():
-        git("config", name, value, at=clone)
+    for name, text in {"user.name": "Test", "user.email": "test@example.com"}.items():
+        git("config", name, text, at=clone)
     before = git("rev-parse", "HEAD", at=clone)
     assert run("sh", "-c", conflicts, at=clone).stdout == ".gitignore:<<<<<<< before updating\n"
     assert run("sh", "-c", new, at=clone).returncode == 0
@@ -321,35 +330,150 @@ def test_a_project_of_an_untagged_commit_waits_for_the_next_release(newer: Path,
     assert run("copier", "update", "--defaults", at=project).returncode == 0
 
 
+# --- the weekly workflow -------------------------------------------------------------------------------------------
+
+TOKEN = "the-token-that-may-write"
+# What only a runner has. Those that run what was fetched note all that they could read.
+TOOLS = {
+    "pipx": 'env >> "$NOTES"; cat .git/config >> "$NOTES" || true; shift 2; exec copier "$@"',
+    "docker": 'env >> "$NOTES"; cat .git/config >> "$NOTES"; echo "# Locked." >> requirements.txt',
+    "gh": 'test "$GH_TOKEN"; echo "$@" >> "$ASKED"',
+}
+
+
+class Weekly:
+    """update.yml, with a repository and a folder for GitHub's, and with TOOLS."""
+
+    def __init__(self, project: Path, folder: Path) -> None:
+        self.jobs = workflow(project, "update.yml")["jobs"]
+        self.folder = folder
+        self.origin = folder / "origin"
+        git("clone", "--quiet", "--bare", str(project), str(self.origin), at=folder)
+        (folder / "tools").mkdir()
+        for name, does in TOOLS.items():
+            (folder / "tools" / name).write_text(f"#!/bin/sh\nset -e\n{does}\n", encoding="utf-8")
+            (folder / "tools" / name).chmod(0o755)
+
+    def run(self, fails: bool = False) -> str:
+        """Run the jobs, each on a machine of its own; return what they printed. AssertionError unless it ends so."""
+        known = {"secrets.UPDATE_TOKEN": "", "github.token": TOKEN}
+        said = []
+        for name, job in self.jobs.items():
+            if not value(job.get("if", "'yes'"), known):
+                continue
+            machine = Path(tempfile.mkdtemp(dir=self.folder))
+            for folder in ("work", "temp"):
+                (machine / folder).mkdir()
+            (machine / "output").touch()
+            known["runner.temp"] = str(machine / "temp")
+            for step in job["steps"]:
+                if not value(step.get("if", "'yes'"), known):
+                    continue
+                ended = self.step(step, machine, known)
+                said.append(ended.stdout)
+                if ended.returncode:
+                    assert fails, ended.stdout
+                    return "".join(said)
+                written = (line.split("=", 1) for line in (machine / "output").read_text(encoding="utf-8").splitlines())
+                known |= {f"steps.{step.get('id')}.outputs.{output}": text for output, text in written}
+            outputs = filled_in(job.get("outputs", {}), known)
+            known |= {f"needs.{name}.outputs.{output}": text for output, text in outputs.items()}
+        assert not fails, said
+        return "".join(said)
+
+    def step(self, step: dict[str, Any], machine: Path, known: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run one step."""
+        used, _, _ = step.get("uses", "").partition("@")
+        options = filled_in(step.get("with", {}), known)
+        if used == "actions/checkout":
+            ended = run("git", "clone", "--quiet", str(self.origin), "work", at=machine)
+            if options.get("persist-credentials") != "False":
+                git("config", "http.extraheader", options.get("token", TOKEN), at=machine / "work")
+            return ended
+        if used:
+            here, there = options["path"], str(self.folder / options["name"])
+            source, target = {
+                "actions/upload-artifact": (here, there),
+                "actions/download-artifact": (there, here),
+            }[used]
+            return run("cp", "--recursive", "--no-target-directory", source, target, at=machine)
+        return run(
+            *("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]),
+            at=machine / "work",
+            first=str(self.folder / "tools"),
+            RUNNER_TEMP=known["runner.temp"],
+            GITHUB_WORKSPACE=str(machine / "work"),
+            GITHUB_OUTPUT=str(machine / "output"),
+            NOTES=str(self.folder / "notes"),
+            ASKED=str(self.folder / "asked"),
+            **filled_in(step.get("env", {}), known),
+        )
+
+    def asked(self) -> list[str]:
+        """Return what GitHub was asked for, a line each."""
+        path = self.folder / "asked"
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+    def body(self) -> str:
+        """Return the words of the pull request."""
+        return (self.folder / "update" / "body").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("conflict", [False, True])
-def test_the_weekly_workflow_opens_one_pull_request(conflict: bool, clone: Path, tmp_path: Path) -> None:
-    """Its own script, with a repository beside it for GitHub's, and stand-ins for what only a runner has."""
+def test_the_weekly_workflow_opens_one_pull_request(conflict: bool, newer: Path, clone: Path, tmp_path: Path) -> None:
     if conflict:
-        with (clone / ".gitignore").open("a", encoding="utf-8") as ignored:
-            ignored.write("*.ours\n")
+        append(clone / ".gitignore", "*.ours\n")
         commit_all(clone)
-    git("init", "--quiet", "--bare", str(tmp_path / "origin"), at=tmp_path)
-    git("remote", "add", "origin", str(tmp_path / "origin"), at=clone)
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name, does in {"pipx": 'shift 2; exec copier "$@"', "gh": f'echo "$@" >> {tmp_path}/asked'}.items():
-        (tools / name).write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
-        (tools / name).chmod(0o755)
-    workflow = yaml.safe_load((clone / ".github" / "workflows" / "update.yml").read_text(encoding="utf-8"))
-    step = workflow["jobs"]["update"]["steps"][-1]
-    assert step["shell"] == "bash"
-    bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
-    for _ in range(2):
-        said = run(*bash, at=clone, first=str(tools), RUNNER_TEMP=str(tmp_path))
-        assert said.returncode == 0, said.stdout
-        git("checkout", "--quiet", "--force", "main", at=clone)
-    [asked] = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
+    append(newer / "template" / "pyproject.toml.jinja", "# New.\n")
+    release(newer, "v99.0.0")
+    weekly = Weekly(clone, tmp_path)
+    for _ in range(1 if conflict else 2):
+        weekly.run()
+    [asked] = weekly.asked()
     assert asked.startswith("pr create --head slipway-v99.0.0 ")
     assert ("--draft" in asked) == conflict
-    body = (tmp_path / "body").read_text(encoding="utf-8")
-    assert "What is left to do" in body
-    assert (".gitignore\n" in body) == conflict
-    assert "*.new" in git("show", "slipway-v99.0.0:.gitignore", at=tmp_path / "origin")
+    assert "What is left to do" in weekly.body()
+    assert (".gitignore\n" in weekly.body()) == conflict
+    assert "*.new" in git("show", "slipway-v99.0.0:.gitignore", at=weekly.origin)
+    assert ("# Locked." in git("show", "slipway-v99.0.0:requirements.txt", at=weekly.origin)) != conflict
+    notes = (tmp_path / "notes").read_text(encoding="utf-8")
+    assert "RUNNER_TEMP=" in notes
+    assert TOKEN not in notes, "what was fetched could read the token"
+
+
+def test_it_lists_what_has_changed_in_files_that_are_gone(newer: Path, clone: Path, tmp_path: Path) -> None:
+    git("mv", "accounts/admin.py", "accounts/administration.py", at=clone)
+    git("rm", "--quiet", "config/mail.py", "serve.py", at=clone)
+    commit_all(clone)
+    for name in ("accounts/admin.py", "config/mail.py", "manage.py"):
+        append(newer / "template" / name, f"# New in {name}.\n")
+    release(newer, "v99.0.0")
+    weekly = Weekly(clone, tmp_path)
+    weekly.run()
+    _, _, missed = weekly.body().partition("files that you have renamed or deleted.")
+    listed = re.findall(r"(?m)^\+# New in (\S+)\.$", missed)
+    assert listed == ["accounts/admin.py", "config/mail.py"]
+    assert "serve.py" not in missed
+    assert "manage.py" in git("diff", "--name-only", "main", "slipway-v99.0.0", at=weekly.origin)
+
+
+def test_it_says_what_to_do_where_a_version_needs_trust(newer: Path, clone: Path, tmp_path: Path) -> None:
+    migrations = [{"version": "v99.0.0", "command": ["true"]}]
+    append(newer / "copier.yml", yaml.safe_dump({"_migrations": migrations}))
+    release(newer, "v99.0.0")
+    weekly = Weekly(clone, tmp_path)
+    [told] = re.findall("::error::(.*)", weekly.run(fails=True))
+    assert "run uvx copier update --defaults --trust" in told
+    assert weekly.asked() == []
+
+
+def test_it_has_nothing_to_do_for_a_prerelease(newer: Path, tmp_path: Path) -> None:
+    release(newer, "v100.0.0rc1")
+    project = render(newer, tmp_path / "project", matrix.default_combination().data, "v100.0.0rc1")
+    weekly = Weekly(project, tmp_path)
+    [told] = re.findall("::notice::(.*)", weekly.run())
+    assert "No release is newer than v100.0.0rc1" in told
+    assert weekly.asked() == []
 
 
 # --- line ends -----------------------------------------------------------------------------------------------------
