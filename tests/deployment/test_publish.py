@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import yaml
 from pytest_copie.plugin import Copie
 
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 from tests.support.project import Project, clean_up, make_project
+from tests.support.workflows import workflow
 
 pytestmark = pytest.mark.rotates(
     seconds=250,
@@ -42,7 +42,7 @@ ELSEWHERE = (
     "they were called as those are, and told what was found.",
     "Images went to Debian's docker-registry, which asks for no password: GHCR, Docker Hub and the job's token, "
     "with its permissions, were not asked.",
-    "The deployment's SSH led to the same machine; GitHub's environment, queue and `if:` decided nothing.",
+    "The deployment's SSH led to the same machine; GitHub's environment and queue decided nothing.",
 )
 
 
@@ -59,13 +59,6 @@ class Push:
     def version(self) -> str:
         """The name that its image gets."""
         return self.sha[:12]
-
-
-def workflow(project: Project, name: str) -> dict[str, Any]:
-    """Return what one of the project's workflows says."""
-    text = (project.path / ".github" / "workflows" / name).read_text(encoding="utf-8")
-    document: dict[str, Any] = yaml.safe_load(text)
-    return document
 
 
 class Runner:
@@ -127,7 +120,7 @@ class Runner:
 
     def job(self, push: Push, job: str, fails: str = "", **variant: str) -> str:
         """Run one of publish.yml's jobs, up to the step that `fails`; return what it printed."""
-        document = workflow(self.project, "publish.yml")
+        document = workflow(self.project.path, "publish.yml")
         definition = document["jobs"][job]
         self.sh("rm -rf work temp && mkdir work temp && touch temp/env temp/output temp/summary")
         known = self.known(push, variant)
@@ -237,11 +230,11 @@ def second(runner: Runner, first: Push) -> Push:
 def test_only_run_steps_and_the_checkout(runner: Runner) -> None:
     """Whatever else a workflow used would be run by nobody before a user's push."""
     for name in ("ci.yml", "publish.yml"):
-        for job in workflow(runner.project, name)["jobs"].values():
-            steps = job.get("steps", [])
+        for job in workflow(runner.project.path, name)["jobs"].values():
+            steps = job["steps"]
             assert all("run" in step or "checkout" in step["uses"] for step in steps)
             assert not any({"if", "continue-on-error"} & step.keys() for step in steps), "one that fails ends its job"
-            assert "timeout-minutes" in job or job["uses"] == "./.github/workflows/ci.yml"
+            assert "timeout-minutes" in job
         text = (runner.project.path / ".github" / "workflows" / name).read_text(encoding="utf-8")
         for used, comment in re.findall(r"uses: ([^.\s]\S*)(.*)", text):
             assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", used)
@@ -249,7 +242,7 @@ def test_only_run_steps_and_the_checkout(runner: Runner) -> None:
 
 
 def test_no_job_may_more_than_it_does(runner: Runner) -> None:
-    document = workflow(runner.project, "publish.yml")
+    document = workflow(runner.project.path, "publish.yml")
     assert document["permissions"] == {}
     assert {name: job.get("permissions") for name, job in document["jobs"].items()} == {
         "check": {"contents": "read"},
@@ -265,7 +258,8 @@ def test_no_job_may_more_than_it_does(runner: Runner) -> None:
 def test_it_is_checked_in_its_image(runner: Runner, record: Any) -> None:
     """On the engine of all other tests, which has most of its layers: this asks nothing special of Docker."""
     record("elsewhere", "\n".join(ELSEWHERE))
-    steps = workflow(runner.project, "ci.yml")["jobs"]["check"]["steps"]
+    steps = workflow(runner.project.path, "publish.yml")["jobs"]["check"]["steps"]
+    assert workflow(runner.project.path, "ci.yml")["jobs"]["check"]["steps"] == [*steps, {"run": "make build"}]
     said = "".join(runner.project.run("bash", "-e", "-c", step["run"]) for step in steps if "run" in step)
     assert re.search(r"\d+ passed", said)
     assert "Success: no issues found" in said
@@ -324,7 +318,7 @@ def test_what_does_not_serve_is_not_published(runner: Runner, second: Push) -> N
 
 def test_what_can_be_exploited_is_not_published(runner: Runner, first: Push) -> None:
     """What is named comes later: the scan comes before the push, in a job that all others need."""
-    steps = {step.get("name"): step for step in workflow(runner.project, "publish.yml")["jobs"]["image"]["steps"]}
+    steps = {step.get("name"): step for step in workflow(runner.project.path, "publish.yml")["jobs"]["image"]["steps"]}
     assert [*steps][-2:] == ["Scan it", "Push it"]
     built = first.outputs["image"]["amd64"]
     runner.sh(f"docker pull --quiet {built} && mkdir checkout && echo CVE-2026-0001 > checkout/vulnerable")
