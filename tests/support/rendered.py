@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -102,6 +103,19 @@ def every_variable_is_listed(project: Project) -> None:
     read -= {"STACK", "DATABASE_REPLICAS", "BEAT_REPLICAS", *(name for name in read if name.endswith("_HASH"))}
     listed = set(re.findall(r"(?m)^(?:# )?([A-Z_]+)=", texts[".env.example"]))
     assert {name for name in read if not re.search("_(CPUS|MEMORY)$", name)} <= listed, read - listed
+
+
+def settings_have_lines_of_their_own(project: Project) -> None:
+    """One setting a line, and one a line in lists of import paths: an edit of one is no conflict with another's."""
+    for node in ast.walk(ast.parse((project.path / "config" / "settings.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Assign):
+            assert len(node.targets) == 1, f"config/settings.py:{node.lineno} sets several settings"
+        if isinstance(node, ast.List):
+            paths = [each for each in node.elts if isinstance(each, ast.Constant) and "." in str(each.value)]
+            lines = {node.lineno, *(each.lineno for each in paths)}
+            assert len(paths) < 2 or len(lines) == len(paths) + 1, (
+                f"config/settings.py:{node.lineno} is a list on one line"
+            )
 
 
 def white_space_is_clean(project: Project) -> None:

@@ -71,6 +71,16 @@ EDITS: dict[str, list[tuple[str, str]]] = {
         ('    "accounts",\n', '    "accounts",\n    "blog",\n'),
         ('    "django.contrib.staticfiles",\n', '    "django.contrib.staticfiles",\n    "django.contrib.humanize",\n'),
         ("", '\nSITE_TAGLINE = "Ours"\n'),
+        (
+            '    "axes.middleware.AxesMiddleware",\n',
+            '    "axes.middleware.AxesMiddleware",\n    "django.middleware.http.ConditionalGetMiddleware",\n',
+        ),
+        (
+            '                "django.contrib.messages.context_processors.messages",\n',
+            '                "django.contrib.messages.context_processors.messages",\n'
+            '                "django.template.context_processors.i18n",\n',
+        ),
+        ('env.str("TIME_ZONE", default="UTC")', 'env.str("TIME_ZONE", default="Europe/Berlin")'),
     ],
     "config/urls.py": [
         (
