@@ -70,7 +70,6 @@ EDITS: dict[str, list[tuple[str, str]]] = {
     "config/settings.py": [
         ('    "accounts",\n', '    "accounts",\n    "blog",\n'),
         ('    "django.contrib.staticfiles",\n', '    "django.contrib.staticfiles",\n    "django.contrib.humanize",\n'),
-        ("", '\nSITE_TAGLINE = "Ours"\n'),
         (
             '    "axes.middleware.AxesMiddleware",\n',
             '    "axes.middleware.AxesMiddleware",\n    "django.middleware.http.ConditionalGetMiddleware",\n',
@@ -81,6 +80,7 @@ EDITS: dict[str, list[tuple[str, str]]] = {
             '                "django.template.context_processors.i18n",\n',
         ),
         ('env.str("TIME_ZONE", default="UTC")', 'env.str("TIME_ZONE", default="Europe/Berlin")'),
+        ("", '\nSITE_TAGLINE = "Ours"\n'),
     ],
     "config/urls.py": [
         (
@@ -212,3 +212,9 @@ def older(template: Path) -> list[str]:
     tags = list(releases(template))
     parts = ["copier.yml", "template", "hooks"]
     return [tag for tag in tags if tag == tags[0] or git("diff", "--name-only", tag, "HEAD", "--", *parts, at=template)]
+
+
+def milestones(tags: list[str], turn: int | None = None) -> list[str]:
+    """Return the oldest of some releases, the newest, and the one whose `turn` it is, or else the middle one."""
+    between = len(tags) // 2 if turn is None else turn % len(tags)
+    return list(dict.fromkeys([tags[0], tags[between], tags[-1]]))

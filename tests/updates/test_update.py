@@ -20,7 +20,7 @@ from tests.plugin.selection import TURN, selected
 from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 from tests.support.releases import IDENTITY, commit_all, git, known, releases
-from tests.support.updates import EDITS, edit, files, older, prove, render, update
+from tests.support.updates import EDITS, edit, files, milestones, older, prove, render, update
 from tests.support.workflows import filled_in, value, workflow
 
 
@@ -48,10 +48,11 @@ def test_an_update_keeps_every_edit(
     record: Callable[[str, str], None],
     pytestconfig: pytest.Config,
 ) -> None:
-    """From one release each, in turn, so that more releases cost no more; from all of them in a full run."""
-    chosen = older(template)
-    if (rows := selected(pytestconfig, covering=True)) == list(matrix.covering()):
-        chosen = [chosen[(rows.index(combination) + pytestconfig.stash[TURN].part) % len(chosen)]]
+    """From one release each, in turn; in a full run from three. More releases cost no more."""
+    rows = selected(pytestconfig, covering=True)
+    turn = rows.index(combination) + pytestconfig.stash[TURN].part
+    tags = older(template)
+    chosen = [tags[turn % len(tags)]] if rows == list(matrix.covering()) else milestones(tags, turn)
     record("updates", f"from {', '.join(chosen)}, no conflict")
     for release in chosen:
         prove(template, memory, release, combination)
@@ -66,6 +67,16 @@ def test_a_release_need_not_know_every_choice(newer: Path, memory: Path) -> None
     new = {**matrix.default_combination().answers, "python_version": "3.99"}
     project = prove(newer, memory, next(iter(releases())), Combination("new", new))
     assert 'requires-python = ">=3.99"' in (project / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_every_release_has_its_turn_and_none_costs_more() -> None:
+    tags = [f"v{number}" for number in range(30)]
+    turns = [milestones(tags, number) for number in range(96)]
+    assert {tag for turn in turns for tag in turn} == set(tags)
+    assert all(turn[0] == "v0" and turn[-1] == "v29" and len(turn) <= 3 for turn in turns)
+    assert milestones(tags) == ["v0", "v15", "v29"]
+    assert milestones(tags[:2]) == tags[:2]
+    assert milestones(tags[:1]) == tags[:1]
 
 
 def toggles() -> list[tuple[str, Any, Any]]:
