@@ -20,7 +20,7 @@ ENGINE = pytest.StashKey[Engine]()
 IMAGES = pytest.StashKey[list[str]]()
 # Projects beside the matrix, which an interrupted run leaves behind.
 BESIDE = (
-    r"slipway-(team|tasks|browser|kubernetes|production|publish|swarm|migrate|backup|unusual|updated|demo-test)"
+    r"slipway-(team|tasks|browser|kubernetes|production|publish|swarm|migrate|backup|continuity|unusual|updated|demo-test)"
     r"(-[a-z0-9]+)*"
 )
 

@@ -79,6 +79,7 @@ class Report:
     def __init__(self) -> None:
         self.clock = Clock()
         self.rows: dict[str, dict[str, str]] = {}  #: combination -> column -> figure
+        self.beside: dict[str, str] = {}  #: a test beside the matrix -> its figures
         self.elsewhere: dict[str, None] = {}
         self.left: Counter[str] = Counter()  #: combination -> tests to come
         self.failed: set[str] = set()
@@ -127,6 +128,8 @@ class Report:
                 self.left[name] -= 1
                 if self.left[name] == 0:
                     self.print_done(name)
+        elif figures:
+            self.beside[report.nodeid.rpartition("/")[2]] = ", ".join(f"{key}: {figures[key]}" for key in figures)
 
     def print_done(self, name: str) -> None:
         """Print that all tests of a combination are done."""
@@ -158,6 +161,9 @@ class Report:
             for name in order:
                 cells = [self.rows[name].get(column, "") for column in columns]
                 lines.append(f"| {name} | {'FAILED' if name in self.failed else 'ok'} | {' | '.join(cells)} |")
+        if self.beside:
+            rows = [f"| {name} | {figures} |" for name, figures in sorted(self.beside.items())]
+            lines += ["", "| beside the matrix | figures |", "|---|---|", *rows]
         if self.spans:
             lines += ["", *self.stages()]
         if self.not_due:

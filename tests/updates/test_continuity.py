@@ -1,0 +1,275 @@
+"""Sites of old releases, in use while they are updated: what was in them before is in them afterwards."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from tests.engine import Engine, ensure_image
+from tests.support import matrix
+from tests.support.matrix import Combination
+from tests.support.production import Production
+from tests.support.project import add_app, clean_up, free_port, own_project, until
+from tests.support.releases import git, releases
+from tests.support.rendered import tool
+from tests.support.updates import milestones, render
+
+pytestmark = pytest.mark.rotates(
+    seconds=190,
+    touched_by=[
+        *("template/*compose*", "template/*Dockerfile*", "template/*deploy.sh*", "template/*secrets.sh*"),
+        *("template/*/migrations/*", "hooks/compose/*", "hooks/production/*", "hooks/moved.py"),
+        *("tests/support/production.py", "tests/support/updates.py"),
+    ],
+)
+
+ROWS, TASKS = 40, 20
+PASSWORD = "correct-horse-battery"
+# An app of the project's own: numbered rows, each with a file, and a task that adds one.
+APP = {
+    "__init__.py": "",
+    "migrations/__init__.py": "",
+    "migrations/0001_initial.py": """
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    initial = True
+    dependencies = []
+    operations = [
+        migrations.CreateModel(
+            "Entry",
+            [
+                ("id", models.BigAutoField(primary_key=True)),
+                ("number", models.IntegerField(unique=True)),
+                ("text", models.TextField()),
+                ("file", models.FileField(upload_to="ledger")),
+            ],
+        ),
+    ]
+""",
+    "models.py": """
+from django.core.files.base import ContentFile
+from django.db import models
+
+
+class Entry(models.Model):
+    id = models.BigAutoField(primary_key=True)
+    number = models.IntegerField(unique=True)
+    text = models.TextField()
+    file = models.FileField(upload_to="ledger")
+
+    @classmethod
+    def enter(cls, number):
+        text = f"{number} is Ærø 日本 😀"
+        cls.objects.create(number=number, text=text, file=ContentFile(text.encode() * 100, f"{number}.txt"))
+""",
+    "tasks.py": """
+from celery import shared_task
+
+from ledger.models import Entry
+
+
+@shared_task
+def enter(number):
+    Entry.enter(number)
+""",
+}
+SEED = f"""
+from accounts.models import User
+from ledger.models import Entry
+User.objects.create_superuser("ada", password="{PASSWORD}")
+for number in range({ROWS}):
+    Entry.enter(number)
+"""
+SEND = f"""
+from ledger.tasks import enter
+for number in range({ROWS}, {ROWS + TASKS}):
+    enter.delay(number)
+"""
+# Each row with what its file holds, and how many rows every table has.
+LOOK = """
+import json
+from django.apps import apps
+from ledger.models import Entry
+entries = {entry.number: [entry.text, entry.file.name, entry.file.read().decode()] for entry in Entry.objects.all()}
+tables = {model._meta.label: model._default_manager.count() for model in apps.get_models()}
+print(json.dumps([entries, tables]))
+"""
+
+
+def cases() -> list[Any]:
+    """Return each database with each of the releases to start from: the other answers vary, but all have a queue.
+
+    Development is shown from the oldest release alone: what differs there is where the data is kept.
+    """
+    oldest = next(iter(releases()))
+    found = []
+    for number, database in enumerate(matrix.choices("database")):
+        answers = {"database": database, "use_celery": True, "use_drf": number % 2 == 1, "multi_stage": number > 0}
+        combination = Combination(f"slipway-continuity-{database}", matrix.pick(**answers).answers)
+        for release in milestones(list(releases())):
+            found.append(pytest.param(combination, release, Deployed, id=f"{database}-{release}-production"))
+        found.append(pytest.param(combination, oldest, Development, id=f"{database}-{oldest}-development"))
+    return found
+
+
+class Deployed(Production):
+    """The site on one host, by the README's section on production."""
+
+    @property
+    def address(self) -> str:
+        """The site's URL."""
+        return f"https://localhost:{self.https_port}"
+
+    def prepare(self) -> None:
+        """Do what the first deployment needs, and no later one."""
+        subnet = f"10.213.{78 + matrix.choices('database').index(self.project.database)}.0/28"
+        self.make("secrets")
+        (self.project.path / "production.env").write_text(
+            f"SITE_HOST=localhost\nHTTP_PORT={self.http_port}\nHTTPS_PORT={self.https_port}\nFRONTEND_SUBNET={subnet}\n",
+            encoding="utf-8",
+        )
+
+    def start(self) -> None:
+        """Bring what is checked out into production."""
+        self.project.environment.pop("TAG", None)  # which would be deployed again
+        tag = self.make("deploy").splitlines()[-1].split()[0]
+        owner = (self.project.path / "secrets" / "secret_key").stat()
+        self.project.environment |= {"APP_USER": f"{owner.st_uid}:{owner.st_gid}", "TAG": tag}
+
+    def remove(self) -> None:
+        """Leave nothing of it."""
+        (self.project.path / "production.env").touch()
+        self.project.environment = {"APP_USER": "1", "TAG": "none", "SITE_HOST": "localhost"} | self.project.environment
+        self.compose("--profile", "migrate", "down", "--volumes", "--remove-orphans", "--timeout", "1")
+        self.project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {self.project.slug}) || true")
+
+
+class Development(Deployed):
+    """The site on a developer's machine."""
+
+    @property
+    def address(self) -> str:
+        """The site's URL."""
+        return f"http://localhost:{self.http_port}"
+
+    def compose(self, *arguments: str, fails: bool = False) -> str:
+        """Run `docker compose` on the stack of development."""
+        return self.project.compose(*arguments, fails=fails)
+
+    def prepare(self) -> None:
+        """Choose the port."""
+        self.project.environment["PORT"] = str(self.http_port)
+
+    def start(self) -> None:
+        """Run what is checked out."""
+        self.compose("up", "--build", "--detach", "--wait")
+
+    def remove(self) -> None:
+        """Leave nothing of it."""
+        clean_up(self.project)
+
+
+@dataclass
+class Browser:
+    """Somebody at a site, who keeps their cookies."""
+
+    site: Deployed
+    cookies: CookieJar = field(default_factory=CookieJar)
+
+    def ask(self, path: str, **form: str) -> tuple[str, bytes]:
+        """Get a page, or send it a form; return the path that this leads to, and its content. OSError on a failure."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its authority is its own
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=context),
+            urllib.request.HTTPCookieProcessor(self.cookies),
+        )
+        url = self.site.address + path
+        request = urllib.request.Request(url, urlencode(form).encode() if form else None, {"Referer": url})
+        with opener.open(request, timeout=30) as answer:
+            return urlsplit(answer.url).path, answer.read()
+
+    def sign_in(self) -> None:
+        """Sign in to the admin; AssertionError if that is refused."""
+        self.ask("/admin/login/")
+        token = next(str(cookie.value) for cookie in self.cookies if cookie.name == "csrftoken")
+        form = {"username": "ada", "password": PASSWORD, "csrfmiddlewaretoken": token, "next": "/admin/"}
+        assert self.ask("/admin/login/", **form)[0] == "/admin/", "the password is refused"
+
+    def is_signed_in(self) -> bool:
+        """Tell whether the admin lets them in."""
+        return self.ask("/admin/")[0] == "/admin/"
+
+
+@pytest.fixture
+def site(
+    made_as: Combination, release: str, kind: type[Deployed], template: Path, tmp_path: Path, engine: Engine
+) -> Iterator[Deployed]:
+    """A project of a release with an app of its own, before its first start."""
+    ensure_image(engine, "caddy:2")
+    project = own_project(render(template, tmp_path / "site", made_as.data, release), made_as, engine)
+    add_app(project, APP)
+    project.commit("Keep a ledger")
+    made = kind(project, free_port(), free_port())
+    try:
+        made.prepare()
+        yield made
+    finally:
+        made.remove()
+
+
+def python(site: Deployed, code: str) -> str:
+    """Run Python with Django loaded in the web container, and return the last line that it prints."""
+    said = site.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "--command", code)
+    return said.splitlines()[-1] if said else ""
+
+
+def look(site: Deployed) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Return the rows of the ledger, each with its file's name and content, and the number of rows in each table."""
+    entries, tables = json.loads(python(site, LOOK))
+    return entries, tables
+
+
+@pytest.mark.parametrize(("made_as", "release", "kind"), cases())
+def test_an_update_loses_nothing(site: Deployed, record: Callable[[str, str], None]) -> None:
+    project = site.project
+    site.start()
+    python(site, SEED)
+    ada = Browser(site)
+    ada.sign_in()
+    site.compose("stop", "worker")
+    python(site, SEND)
+    entries, tables = look(site)
+    assert len(entries) == ROWS, "the tasks wait"
+
+    project.run(tool("copier"), "update", "--defaults", "--vcs-ref", "HEAD")
+    assert git("ls-files", "--unmerged", at=project.path) == ""
+    if git("diff", "--name-only", "HEAD", "--", "pyproject.toml", at=project.path):
+        project.run("make", "lock")
+    project.commit("Update")
+    site.start()
+
+    until(lambda: len(look(site)[0]) >= ROWS + TASKS, 60, every=1)
+    entries_after, tables_after = look(site)
+    record("before", f"{len(entries)} rows with files, {TASKS} tasks waiting, {sum(tables.values())} rows in all")
+    record("after", f"{len(entries_after)} rows with files, {sum(tables_after.values())} rows in all")
+    assert {number: entry for number, entry in entries_after.items() if number in entries} == entries
+    assert set(entries_after) == {str(number) for number in range(ROWS + TASKS)}, "each task was done"
+    fewer = {table: (count, tables_after.get(table, 0)) for table, count in tables.items()}
+    assert all(before <= after for before, after in fewer.values()), f"table: before, after: {fewer}"
+    assert ada.is_signed_in(), "the session is over"
+    Browser(site).sign_in()
+    for _, name, content in entries_after.values():
+        assert ada.ask(f"/media/{name}")[1].decode() == content
