@@ -1,4 +1,4 @@
-"""Containers that start together, on real ones: migrations take turns, and SQLite has one web container."""
+"""Databases at work: migrations take turns, SQLite has one web container."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.matrix import Combination
 from tests.support.project import Project, clean_up, get, make_project
 
 pytestmark = pytest.mark.rotates(
-    seconds=25,
+    seconds=30,
     touched_by=[
         "*migrate.py*",
         "*single.py*",
@@ -43,6 +43,81 @@ while len(os.listdir("start")) < {TOGETHER}:
     time.sleep(0.005)
 execute_from_command_line(["manage.py", "migrate"])
 """
+# Whoever holds the lock of a migrate that is at work.
+HOLDER = {
+    "postgres": "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'",
+    "mysql": "SELECT IS_USED_LOCK(CONCAT('migrate ', SHA2(DATABASE(), 224)))",
+}
+HOLDER["mariadb"] = HOLDER["mysql"]
+# At its end, when all is migrated, migrate loses the session that has its lock.
+CUT = """
+import django
+
+django.setup()
+
+from django.core.management import call_command
+from django.db import connection
+from django.db.models.signals import post_migrate
+
+
+def cut(app_config, **_):
+    if app_config.label != "accounts":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute({holder!r})
+        [found] = cursor.fetchone()
+        assert found
+        if connection.vendor == "mysql":
+            cursor.execute(f"KILL {{found}}")
+
+
+post_migrate.connect(cut)
+call_command("migrate")
+print("migrated")
+"""
+# The server ends whoever is idle for a second, and migrate is at work for three.
+IDLE = """
+import django
+
+django.setup()
+
+from django.core.management import call_command
+from django.db import connection
+from django.db.backends.signals import connection_created
+from django.db.models.signals import post_migrate
+
+from config.management.commands import migrate
+
+
+def be_strict(connection, **_):
+    with connection.cursor() as cursor:
+        cursor.execute({strict!r})
+
+
+def take_long(app_config, **_):
+    if app_config.label == "accounts":
+        with connection.cursor() as cursor:
+            cursor.execute({slow!r})
+
+
+migrate.PULSE = 0.2
+connection_created.connect(be_strict)
+post_migrate.connect(take_long)
+call_command("migrate")
+print("migrated")
+"""
+STRICT = {
+    "postgres": "SET idle_session_timeout = 1000",
+    "mysql": "SET SESSION wait_timeout = 1",
+    "mariadb": "SET SESSION wait_timeout = 1",
+}
+SLEEP = {"postgres": "SELECT pg_sleep(3)", "mysql": "SELECT SLEEP(3)", "mariadb": "SELECT SLEEP(3)"}
+SECOND = """
+from config.settings import *
+
+DATABASES["reports"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": "/tmp/reports.sqlite3"}
+"""
+SERVERS = pytest.mark.parametrize("site", ["postgres", "mariadb", "mysql"], indirect=True)
 OVERRIDE = """
 services:
   migrate:
@@ -77,6 +152,14 @@ def migrate_together(site: Project) -> str:
     return said
 
 
+def run(site: Project, code: str, *command: str, **variables: str) -> str:
+    """Run `command` in a container of the site, or else `code` as a script; return what it printed."""
+    (site.path / "script.py").write_text(code, encoding="utf-8")
+    options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    command = command or ("python", "script.py")
+    return site.compose("run", "--rm", "--no-deps", "-T", *options, "migrate", *command)
+
+
 def test_five_that_start_at_once_all_succeed(site: Project) -> None:
     said = migrate_together(site)
     applied = re.findall(r"Applying (\S+)\.\.\. OK", said)
@@ -84,6 +167,27 @@ def test_five_that_start_at_once_all_succeed(site: Project) -> None:
     assert WAITING in said
     assert said.count("No migrations to apply") == TOGETHER - 1
     assert migrate_together(site).count("No migrations to apply") == TOGETHER
+
+
+@SERVERS
+def test_it_has_succeeded_though_its_lock_was_lost(site: Project) -> None:
+    said = run(site, CUT.format(holder=HOLDER[site.database]))
+    assert said.splitlines()[-1] == "migrated", said
+    assert said.count("WARNING config.management.commands.migrate: The lock on migrations was lost") == 1
+    assert "Traceback" not in said
+
+
+@SERVERS
+def test_it_keeps_its_lock_however_long_it_takes(site: Project) -> None:
+    said = run(site, IDLE.format(strict=STRICT[site.database], slow=SLEEP[site.database]))
+    assert said.splitlines()[-1] == "migrated", said
+    assert "lost" not in said
+
+
+@SERVERS
+def test_a_second_database_may_be_of_another_kind(site: Project) -> None:
+    migrate = ("python", "manage.py", "migrate", "--database", "reports", "sessions")
+    assert "Applying sessions.0001_initial... OK" in run(site, SECOND, *migrate, DJANGO_SETTINGS_MODULE="script")
 
 
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)
