@@ -1,12 +1,29 @@
-"""SQLite is a file with one writer: one web container at a time."""
+"""SQLite is a file with one writer: one web container at a time, and a journal that is safe with this library."""
 
 import fcntl
+import logging
 import os
+import sqlite3
 import time
+
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from config.env import stop
 
 PATIENCE = 5.0  # seconds: a container that is replaced takes its time to go
+DRAIN = 60.0  # seconds: a process that finishes its work may take longer
+
+logger = logging.getLogger(__name__)
+
+
+def journal(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
+    """Return the journal mode to use with a version of SQLite: WAL, in which nobody waits for a writer, or DELETE.
+
+    Before 3.51.3, 3.50.7 and 3.44.6, WAL can lose what was committed: https://sqlite.org/wal.html#walresetbug
+    """
+    mended = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    return "WAL" if mended else "DELETE"
 
 
 def claim(database: str) -> int:
@@ -29,3 +46,26 @@ def claim(database: str) -> int:
             time.sleep(0.2)
         else:
             return file
+
+
+def settle(database: BaseDatabaseWrapper) -> None:
+    """Connect to `database`, whose settings name the file's journal, and log which one it has; stop if it cannot."""
+    deadline = time.monotonic() + DRAIN
+    while True:
+        try:
+            with database.cursor() as cursor:
+                cursor.execute("PRAGMA journal_mode")
+                [mode] = cursor.fetchone()
+        except OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                stop(
+                    f"the database's journal must become {journal()}, and another process has the file open. "
+                    "Stop all containers that use it, then start them."
+                )
+            time.sleep(0.2)
+        else:
+            verdict = "safe" if journal() == "WAL" else "not safe"
+            logger.info("SQLite %s: WAL is %s with it, the journal is %s", sqlite3.sqlite_version, verdict, mode)
+            return
