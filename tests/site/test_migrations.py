@@ -1,4 +1,4 @@
-"""Databases at work: migrations take turns, SQLite has one web container."""
+"""Databases at work: migrations take turns, nothing waits for ever, SQLite has one web container."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from tests.support.matrix import Combination
 from tests.support.project import Project, clean_up, get, make_project
 
 pytestmark = pytest.mark.rotates(
-    seconds=30,
+    seconds=40,
     touched_by=[
         "*migrate.py*",
         "*single.py*",
+        "template/config/env.py*",
+        "template/config/settings.py*",
     ],
 )
 
@@ -117,6 +119,128 @@ from config.settings import *
 
 DATABASES["reports"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": "/tmp/reports.sqlite3"}
 """
+# A wait may take one second, a statement two but for migrate's, and a transaction is idle for no more than six.
+LIMITS = """
+import faulthandler
+import threading
+import time
+from contextlib import closing, contextmanager
+
+import django
+
+django.setup()
+
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db.models.signals import post_migrate
+
+from config.management.commands import migrate
+
+faulthandler.dump_traceback_later(90, exit=True)
+migrate.TRIES = 2
+
+
+@contextmanager
+def refused(*errors):
+    start = time.monotonic()
+    try:
+        yield
+    except errors as error:
+        assert time.monotonic() - start < 10, error
+        print("refused:", " ".join(str(error).split()))
+    else:
+        raise AssertionError("it went on")
+
+
+def execute(session, sql):
+    with session.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone() if cursor.description else None
+
+
+with refused(OperationalError):
+    execute(connection, {endless!r})
+
+with closing(connection.copy()) as other:
+    other.set_autocommit(False)
+    execute(other, "UPDATE django_migrations SET app = app")
+    with refused(OperationalError):
+        execute(connection, "UPDATE django_migrations SET app = app")
+
+with closing(connection.copy()) as other:
+    other.set_autocommit(False)
+    [session] = execute(other, {me!r})
+    deadline = time.monotonic() + 20
+    while execute(connection, {there!r}.format(session)) != (0,):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    with refused(DatabaseError, InterfaceError):
+        execute(other, "SELECT 1")
+
+with closing(connection.copy()) as other:
+    other.set_autocommit(False)
+    execute(other, "SELECT COUNT(*) FROM django_session")
+    with refused(CommandError):
+        call_command("migrate", "sessions", "zero", verbosity=0)
+    if connection.vendor == "mysql":  # whose migrations are not undone: they try again
+        migrate.TRIES = 10
+        execute(other, "SELECT COUNT(*) FROM django_session")
+        other.inc_thread_sharing()
+        threading.Timer(2, other.rollback).start()
+        call_command("migrate", "sessions", "zero", verbosity=0)
+        call_command("migrate", verbosity=0)
+
+
+def take_long(app_config, **_):
+    if app_config.label == "accounts":
+        execute(connection, {slow!r})
+
+
+post_migrate.connect(take_long)
+call_command("migrate", "sessions", "zero", verbosity=0)
+call_command("migrate", verbosity=0)
+print("done")
+"""
+ENDLESS = {
+    "postgres": "SELECT pg_sleep(60)",
+    "mysql": "SELECT COUNT(*) FROM django_migrations WHERE SLEEP(60)",
+    "mariadb": "SELECT COUNT(*) FROM django_migrations WHERE SLEEP(60)",
+}
+ME = {"postgres": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+# A transaction begins with the first table that it reads.
+ME["mariadb"] = "SELECT CONNECTION_ID() FROM django_migrations LIMIT 1"
+THERE = {
+    "postgres": "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = {}",
+    "mysql": "SELECT COUNT(*) FROM performance_schema.threads WHERE processlist_id = {}",
+    "mariadb": "SELECT COUNT(*) FROM information_schema.processlist WHERE id = {}",
+}
+TEXT = """
+import django
+
+django.setup()
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import CharField
+from django.db.models.functions import Cast
+
+from accounts.models import User
+
+with connection.cursor() as cursor:
+    cursor.execute("SELECT @@collation_database, @@collation_connection")
+    print(*cursor.fetchone())
+with transaction.atomic():
+    for name in ("case", "C\u00e4se", "C\u00e5se", "case "):
+        User.objects.create(username=name, email=name)
+    try:
+        with transaction.atomic():
+            User.objects.create(username="Case")
+    except IntegrityError:
+        print("Case is case")
+    print(User.objects.filter(username__iexact="C\u00c4SE").count())
+    # Text that is made of a number has the collation of the connection.
+    print(User.objects.filter(username=Cast("id", CharField())).count())
+    transaction.set_rollback(True)
+"""
 SERVERS = pytest.mark.parametrize("site", ["postgres", "mariadb", "mysql"], indirect=True)
 OVERRIDE = """
 services:
@@ -188,6 +312,28 @@ def test_it_keeps_its_lock_however_long_it_takes(site: Project) -> None:
 def test_a_second_database_may_be_of_another_kind(site: Project) -> None:
     migrate = ("python", "manage.py", "migrate", "--database", "reports", "sessions")
     assert "Applying sessions.0001_initial... OK" in run(site, SECOND, *migrate, DJANGO_SETTINGS_MODULE="script")
+
+
+@SERVERS
+def test_nothing_waits_for_ever(site: Project) -> None:
+    seconds = {"STATEMENT": "2", "LOCK": "1", "IDLE": "6"}
+    variables = {f"DATABASE_{name}_TIMEOUT": value for name, value in seconds.items()} | {"MIGRATE_LOCK_TIMEOUT": "1"}
+    texts = {name: text[site.database] for name, text in {"endless": ENDLESS, "me": ME, "there": THERE}.items()}
+    migrate = ("python", "manage.py", "migrate")
+    run(site, "", *migrate)
+    said = run(site, LIMITS.format(slow=SLEEP[site.database], **texts), **variables)
+    refusals = [line for line in said.splitlines() if line.startswith("refused: ")]
+    assert len(refusals) == 4, said
+    assert re.search("lock", refusals[1], re.IGNORECASE)
+    assert refusals[-1].startswith("refused: A transaction that lasts longer than 1 seconds holds a table")
+    assert said.splitlines()[-1] == "done"
+
+
+@pytest.mark.parametrize("site", ["mariadb", "mysql"], indirect=True)
+def test_text_is_compared_alike(site: Project) -> None:
+    """With regard to accents and blanks, and without regard to capitals, which Django's `iexact` needs."""
+    run(site, "", "python", "manage.py", "migrate")
+    assert run(site, TEXT).splitlines()[-4:] == ["utf8mb4_0900_as_ci utf8mb4_0900_as_ci", "Case is case", "1", "0"]
 
 
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)
