@@ -15,7 +15,10 @@ Files = Mapping[str, str]
 
 # How many lines of settings.py, of the file as a release had it, today conflict with a team's edit. More of them is no
 # accident: keep a setting on one line and a list's last line its own, or look at them and write the number here.
-SETTINGS = {"v0.1.0": 41}
+SETTINGS = {
+    "v0.1.0": {"sqlite": 56, "postgres": 53, "mysql": 54, "mariadb": 54},
+    "v0.2.0": {"sqlite": 23, "postgres": 18, "mysql": 21, "mariadb": 21},
+}
 
 
 def migrations_stay(before: Files, after: Files) -> None:

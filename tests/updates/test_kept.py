@@ -8,6 +8,7 @@ from pathlib import Path
 
 import copier
 import pytest
+import yaml
 
 from tests.support import kept, matrix, rendered
 from tests.support.kept import Files
@@ -21,7 +22,9 @@ RULES: dict[str, Callable[[str, Files, Files], None]] = {
     "servers": lambda _, before, after: kept.servers_stay(before, after),
     "variables": lambda _, before, after: kept.variables_stay(before, after),
     "settings": lambda release, before, after: kept.settings_can_be_edited(
-        before, after, limit=kept.SETTINGS.get(release, 0)
+        before,
+        after,
+        limit=kept.SETTINGS.get(release, {}).get(yaml.safe_load(after[".copier-answers.yml"])["database"], 0),
     ),
 }
 
