@@ -20,8 +20,8 @@ ENGINE = pytest.StashKey[Engine]()
 IMAGES = pytest.StashKey[list[str]]()
 # Projects beside the matrix, which an interrupted run leaves behind.
 BESIDE = (
-    r"slipway-(team|tasks|browser|kubernetes|production|publish|swarm|migrate|backup|continuity|unusual|updated|demo-test)"
-    r"(-[a-z0-9]+)*"
+    r"slipway-(backup|browser|continuity|data|demo-test|journal|kubernetes|major|migrate|older|production|publish|slow|swarm"
+    r"|tasks|team|unusual|updated)(-[a-z0-9]+)*"
 )
 
 
