@@ -20,7 +20,8 @@ from tests.support.rendered import tool
 from tests.support.updates import render
 
 pytestmark = pytest.mark.rotates(
-    seconds=90, touched_by=["*deploy.sh*", "*/production.sh*", "*backup*", "*restore*", "hooks/production/*"]
+    seconds=90,
+    touched_by=["hooks/deploy/compose.sh", "*/production.sh*", "*backup*", "*restore*", "hooks/production/*"],
 )
 
 # The last release whose hosts have no data/belongs-to.

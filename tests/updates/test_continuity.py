@@ -27,7 +27,7 @@ from tests.support.updates import milestones, render
 pytestmark = pytest.mark.rotates(
     seconds=190,
     touched_by=[
-        *("template/*compose*", "template/*Dockerfile*", "template/*deploy.sh*", "template/*secrets.sh*"),
+        *("template/*compose*", "hooks/docker/*", "hooks/deploy/compose.sh", "hooks/secrets/files.sh"),
         *("template/*/migrations/*", "hooks/compose/*", "hooks/production/*", "hooks/moved.py"),
         *("tests/support/production.py", "tests/support/updates.py"),
     ],
