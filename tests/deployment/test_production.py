@@ -22,7 +22,7 @@ from pytest_copie.plugin import Copie
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
 from tests.support.matrix import Combination
-from tests.support.production import Load, Production, add_ledger
+from tests.support.production import Load, Production, add_ledger, any_certificate
 from tests.support.project import clean_up, free_port, make_project, until
 
 pytestmark = pytest.mark.rotates(
@@ -184,8 +184,7 @@ def test_forged_headers_are_not_believed(site: Production) -> None:
     # And a wrong password counts for the address that it came from.
     _, headers, _ = site.ask("/admin/login/")
     token = next(each for each in headers["set-cookie"] if "csrftoken=" in each).split("csrftoken=")[1].split(";")[0]
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = any_certificate()
     guess = http.client.HTTPSConnection("localhost", site.https_port, timeout=30, context=context)
     guess.request(
         "POST",
@@ -235,8 +234,7 @@ def test_another_name_is_not_served(site: Production) -> None:
     plain.request("GET", "/", headers={"Host": "evil.example"})
     with pytest.raises(http.client.RemoteDisconnected):
         plain.getresponse()
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = any_certificate()
     with socket.create_connection(("localhost", site.https_port), timeout=10) as raw, pytest.raises(ssl.SSLError):
         context.wrap_socket(raw, server_hostname="evil.example")
 
@@ -255,8 +253,7 @@ def test_a_body_that_is_too_large_is_refused(site: Production) -> None:
 
 def test_slow_clients_are_let_go(site: Production) -> None:
     clients: list[socket.socket] = []
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = any_certificate()
     for number in range(50):
         port = site.https_port if number % 2 else site.http_port
         raw = socket.create_connection(("localhost", port), timeout=30)

@@ -18,7 +18,7 @@ from pytest_copie.plugin import Copie
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
 from tests.support.matrix import Combination
-from tests.support.production import Production
+from tests.support.production import Production, any_certificate
 from tests.support.project import clean_up, free_port, make_project
 
 pytestmark = pytest.mark.rotates(seconds=60, touched_by=["*Caddyfile*", "template/serve.py.jinja", "hooks/docker/*"])
@@ -59,8 +59,7 @@ def site(copie_session: Copie, engine: Engine) -> Iterator[Production]:
 
 def attack(site: Production, opening: bytes, stack: ExitStack) -> None:
     """Open CLIENTS connections that each send `opening` and then a byte a second, until `stack` ends."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = any_certificate()
     over = threading.Event()
     clients: list[ssl.SSLSocket] = []
 

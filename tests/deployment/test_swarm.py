@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from tests.engine import Engine, ensure_image
 from tests.engine.engine import locked
 from tests.support import matrix, rendered
 from tests.support.matrix import Combination
-from tests.support.production import Load, Production, add_ledger
+from tests.support.production import Load, Production, add_ledger, any_certificate
 from tests.support.project import Project, clean_up, free_port, make_project, until
 from tests.support.servers import run_name
 from tests.support.swarm import join_swarm, swarm_state
@@ -112,8 +111,7 @@ class Steady(Load):
         return [status for status, _ in self.answers if status not in {200, 201}]
 
     def _write(self, client: int) -> None:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its authority is its own
+        context = any_certificate()
         connection = http.client.HTTPSConnection("localhost", self.site.https_port, timeout=30, context=context)
         number = self.first + client
         first = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,7 +17,7 @@ import pytest
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
 from tests.support.matrix import Combination
-from tests.support.production import Production
+from tests.support.production import Production, any_certificate
 from tests.support.project import add_app, clean_up, free_port, own_project, until
 from tests.support.releases import git, releases
 from tests.support.rendered import tool
@@ -190,11 +189,9 @@ class Browser:
 
     def ask(self, path: str, **form: str) -> tuple[str, bytes]:
         """Get a page, or send it a form; return the path that this leads to, and its content. OSError on a failure."""
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its authority is its own
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),
-            urllib.request.HTTPSHandler(context=context),
+            urllib.request.HTTPSHandler(context=any_certificate()),
             urllib.request.HTTPCookieProcessor(self.cookies),
         )
         url = self.site.address + path
