@@ -22,6 +22,7 @@ from pytest_copie.plugin import Copie
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
 from tests.support.matrix import Combination
+from tests.support.production import Production
 from tests.support.project import Project, add_app, free_port, make_project, until
 
 pytestmark = pytest.mark.rotates(
@@ -187,24 +188,21 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     combination = Combination(f"slipway-backup-{request.param}", matrix.pick(**STACKS[request.param]).answers)
     project = make_project(copie_session, engine, combination)
     add_app(project, APP)
+    production = Production(project, free_port(), free_port())
     (project.path / "production.env").write_text(
-        f"SITE_HOST=localhost\nHTTP_PORT={free_port()}\nHTTPS_PORT={free_port()}\n"
+        f"SITE_HOST=localhost\nHTTP_PORT={production.http_port}\nHTTPS_PORT={production.https_port}\n"
         f"FRONTEND_SUBNET=10.213.{68 + list(STACKS).index(request.param)}.0/28\n",
         encoding="utf-8",
     )
-    version = project.commit("Keep a ledger")
+    project.commit("Keep a ledger")
     site = Site(project)
     try:
         assert site.make("backup", fails=True) == ["Nothing is deployed here yet: run make deploy first"]
         site.make("secrets")
-        site.make("deploy")
-        owner = (project.path / "secrets" / "secret_key").stat()
-        project.environment |= {"APP_USER": f"{owner.st_uid}:{owner.st_gid}", "TAG": version}
+        production.deploy_commit()
         yield site
     finally:
-        project.environment |= {"APP_USER": "1", "TAG": version}
-        site.compose("--profile", "migrate", "down", "--volumes", "--remove-orphans", "--timeout", "1")
-        project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {project.slug}) || true")
+        production.remove()
 
 
 def rewrite(source: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> None:

@@ -76,10 +76,7 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     add_ledger(project)
     production = Production(project, free_port(), free_port())
     yield production
-    (project.path / "production.env").touch()
-    project.environment |= {"APP_USER": "1", "TAG": "none", "SITE_HOST": "localhost"}
-    production.compose("--profile", "migrate", "down", "--volumes", "--remove-orphans", "--timeout", "1")
-    project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {project.slug}) || true")
+    production.remove()
     clean_up(project)
 
 
@@ -112,10 +109,8 @@ def test_it_says_what_is_missing(site: Production) -> None:
 
 
 def test_it_is_deployed_with_one_command(site: Production) -> None:
-    said = site.make("deploy")
+    said = site.deploy_commit()
     assert said.splitlines()[-1].endswith(f"is up at https://localhost:{site.https_port}")
-    owner = (site.project.path / "secrets" / "secret_key").stat()
-    site.project.environment |= {"APP_USER": f"{owner.st_uid}:{owner.st_gid}", "TAG": said.splitlines()[-1].split()[0]}
     tag = site.project.environment["TAG"]
     labels = site.project.inspect(f"{site.project.slug}:{tag}")["Config"]["Labels"]
     assert labels["org.opencontainers.image.version"] == tag

@@ -48,12 +48,9 @@ def site(copie_session: Copie, engine: Engine) -> Iterator[Production]:
     settings = f"SITE_HOST=localhost\nHTTP_PORT={production.http_port}\nHTTPS_PORT={production.https_port}\n"
     (project.path / "production.env").write_text(f"{settings}FRONTEND_SUBNET=10.213.70.0/28\n", encoding="utf-8")
     production.make("secrets")
-    production.make("deploy")
-    owner = (project.path / "secrets" / "secret_key").stat()
-    project.environment |= {"APP_USER": f"{owner.st_uid}:{owner.st_gid}", "TAG": "none"}
+    production.deploy_commit()
     yield production
-    production.compose("--profile", "migrate", "down", "--volumes", "--remove-orphans", "--timeout", "1")
-    project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {project.slug}) || true")
+    production.remove()
     clean_up(project)
 
 

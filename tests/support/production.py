@@ -86,6 +86,23 @@ class Production:
         """Run `make`, and return what it printed."""
         return self.project.run("make", "--silent", target, *arguments, fails=fails)
 
+    def deploy_commit(self) -> str:
+        """Deploy the checked-out commit, and let `compose` act on that version; return what `make` printed."""
+        self.project.environment.pop("TAG", None)  # it would be deployed again
+        said = self.make("deploy")
+        owner = (self.project.path / "secrets" / "secret_key").stat()
+        tag = said.splitlines()[-1].split()[0]
+        self.project.environment |= {"APP_USER": f"{owner.st_uid}:{owner.st_gid}", "TAG": tag}
+        return said
+
+    def remove(self) -> None:
+        """Remove its containers, volumes and images, whether or not it was deployed."""
+        (self.project.path / "production.env").touch()
+        # What the files ask for, if nothing was deployed.
+        self.project.environment = {"APP_USER": "1", "TAG": "none", "SITE_HOST": "localhost"} | self.project.environment
+        self.compose("--profile", "migrate", "down", "--volumes", "--remove-orphans", "--timeout", "1")
+        self.project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {self.project.slug}) || true")
+
     def ask(
         self,
         path: str,

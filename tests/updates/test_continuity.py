@@ -142,17 +142,7 @@ class Deployed(Production):
 
     def start(self) -> None:
         """Bring what is checked out into production."""
-        self.project.environment.pop("TAG", None)  # which would be deployed again
-        tag = self.make("deploy").splitlines()[-1].split()[0]
-        owner = (self.project.path / "secrets" / "secret_key").stat()
-        self.project.environment |= {"APP_USER": f"{owner.st_uid}:{owner.st_gid}", "TAG": tag}
-
-    def remove(self) -> None:
-        """Leave nothing of it."""
-        (self.project.path / "production.env").touch()
-        self.project.environment = {"APP_USER": "1", "TAG": "none", "SITE_HOST": "localhost"} | self.project.environment
-        self.compose("--profile", "migrate", "down", "--volumes", "--remove-orphans", "--timeout", "1")
-        self.project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {self.project.slug}) || true")
+        self.deploy_commit()
 
 
 class Development(Deployed):
