@@ -21,6 +21,7 @@ from pytest_copie.plugin import Copie
 
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
+from tests.support.ledger import LEDGER
 from tests.support.matrix import Combination
 from tests.support.production import Production
 from tests.support.project import Project, add_app, free_port, make_project, until
@@ -33,38 +34,6 @@ pytestmark = pytest.mark.rotates(
     ],
 )
 
-# An app of the project's own: numbered rows, each with a file.
-APP = {
-    "__init__.py": "",
-    "migrations/__init__.py": "",
-    "migrations/0001_initial.py": """
-from django.db import migrations, models
-
-
-class Migration(migrations.Migration):
-    initial = True
-    dependencies = []
-    operations = [
-        migrations.CreateModel(
-            "Entry",
-            [
-                ("id", models.BigAutoField(primary_key=True)),
-                ("number", models.IntegerField(unique=True)),
-                ("file", models.FileField(upload_to="ledger/%H/%M")),
-            ],
-        ),
-    ]
-""",
-    "models.py": """
-from django.db import models
-
-
-class Entry(models.Model):
-    id = models.BigAutoField(primary_key=True)
-    number = models.IntegerField(unique=True)
-    file = models.FileField(upload_to="ledger/%H/%M")
-""",
-}
 # Four writers, who say what was committed as soon as it was, and one that deletes what was there before.
 WRITE = """
 import sys, threading, time
@@ -187,7 +156,7 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     ensure_image(engine, "caddy:2")
     combination = Combination(f"slipway-backup-{request.param}", matrix.pick(**STACKS[request.param]).answers)
     project = make_project(copie_session, engine, combination)
-    add_app(project, APP)
+    add_app(project, LEDGER)
     production = Production(project, free_port(), free_port())
     (project.path / "production.env").write_text(
         f"SITE_HOST=localhost\nHTTP_PORT={production.http_port}\nHTTPS_PORT={production.https_port}\n"

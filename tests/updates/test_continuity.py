@@ -16,6 +16,7 @@ import pytest
 
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
+from tests.support.ledger import LEDGER
 from tests.support.matrix import Combination
 from tests.support.production import Production, any_certificate
 from tests.support.project import add_app, clean_up, free_port, own_project, until
@@ -34,62 +35,27 @@ pytestmark = pytest.mark.rotates(
 
 ROWS, TASKS = 40, 20
 PASSWORD = "correct-horse-battery"
-# An app of the project's own: numbered rows, each with a file, and a task that adds one.
-APP = {
-    "__init__.py": "",
-    "migrations/__init__.py": "",
-    "migrations/0001_initial.py": """
-from django.db import migrations, models
-
-
-class Migration(migrations.Migration):
-    initial = True
-    dependencies = []
-    operations = [
-        migrations.CreateModel(
-            "Entry",
-            [
-                ("id", models.BigAutoField(primary_key=True)),
-                ("number", models.IntegerField(unique=True)),
-                ("text", models.TextField()),
-                ("file", models.FileField(upload_to="ledger")),
-            ],
-        ),
-    ]
-""",
-    "models.py": """
-from django.core.files.base import ContentFile
-from django.db import models
-
-
-class Entry(models.Model):
-    id = models.BigAutoField(primary_key=True)
-    number = models.IntegerField(unique=True)
-    text = models.TextField()
-    file = models.FileField(upload_to="ledger")
-
-    @classmethod
-    def enter(cls, number):
-        text = f"{number} is Ærø 日本 😀"
-        cls.objects.create(number=number, text=text, file=ContentFile(text.encode() * 100, f"{number}.txt"))
-""",
+# The ledger, with a task that adds a row.
+APP = LEDGER | {
     "tasks.py": """
 from celery import shared_task
+from django.core.files.base import ContentFile
 
 from ledger.models import Entry
 
 
 @shared_task
 def enter(number):
-    Entry.enter(number)
+    text = f"{number} is Ærø 日本 😀"
+    Entry.objects.create(number=number, text=text, file=ContentFile(text.encode() * 100, f"{number}.txt"))
 """,
 }
 SEED = f"""
 from accounts.models import User
-from ledger.models import Entry
+from ledger.tasks import enter
 User.objects.create_superuser("ada", password="{PASSWORD}")
 for number in range({ROWS}):
-    Entry.enter(number)
+    enter(number)
 """
 SEND = f"""
 from ledger.tasks import enter
