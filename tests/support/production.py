@@ -86,6 +86,10 @@ class Production:
         """Run `make`, and return what it printed."""
         return self.project.run("make", "--silent", target, *arguments, fails=fails)
 
+    def python(self, code: str) -> str:
+        """Run Python with Django loaded in the web container, and return what it prints."""
+        return self.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", code)
+
     def deploy_commit(self) -> str:
         """Deploy the checked-out commit, and let `compose` act on that version; return what `make` printed."""
         self.project.environment.pop("TAG", None)  # it would be deployed again
@@ -148,9 +152,8 @@ class Production:
     def numbers(self) -> set[int]:
         """Return the numbers that are in the database."""
         rows = "Entry.objects.values_list('number', flat=True)"
-        code = f"import json; from ledger.models import Entry; print(json.dumps(list({rows})))"
         return set(
-            json.loads(self.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", code))
+            json.loads(self.python(f"import json; from ledger.models import Entry; print(json.dumps(list({rows})))"))
         )
 
 

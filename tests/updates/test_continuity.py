@@ -184,15 +184,9 @@ def site(
         made.remove()
 
 
-def python(site: Deployed, code: str) -> str:
-    """Run Python with Django loaded in the web container, and return the last line that it prints."""
-    said = site.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "--command", code)
-    return said.splitlines()[-1] if said else ""
-
-
 def look(site: Deployed) -> tuple[dict[str, list[str]], dict[str, int]]:
     """Return the rows of the ledger, each with its file's name and content, and the number of rows in each table."""
-    entries, tables = json.loads(python(site, LOOK))
+    entries, tables = json.loads(site.python(LOOK).splitlines()[-1])
     return entries, tables
 
 
@@ -200,11 +194,11 @@ def look(site: Deployed) -> tuple[dict[str, list[str]], dict[str, int]]:
 def test_an_update_loses_nothing(site: Deployed, record: Callable[[str, str], None]) -> None:
     project = site.project
     site.start()
-    python(site, SEED)
+    site.python(SEED)
     ada = Browser(site)
     ada.sign_in()
     site.compose("stop", "worker")
-    python(site, SEND)
+    site.python(SEND)
     entries, tables = look(site)
     assert len(entries) == ROWS, "the tasks wait"
 
