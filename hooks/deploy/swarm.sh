@@ -65,7 +65,7 @@ keep secret redis_url secrets/redis_url
 grep -q '@database[:/]' secrets/database_url || export DATABASE_REPLICAS=0
 # Without the registry, and what does not change how the files are written.
 series() {
-    sed -n 's/@.*//; s|^.*[ /]||; s/:\([0-9]*{{ '' if database == 'postgres' else '[.][0-9]*' }}\).*/ \1/p'
+    sed -n 's/@.*//; s|^.*[ /]||; s/:\({{ database_series }}\).*/ \1/p'
 }
 found=$(docker service inspect --format '{% raw %}{{.Spec.TaskTemplate.ContainerSpec.Image}}{% endraw %}' "${STACK}_database" 2> /dev/null | series)
 wanted=$(sed -n '/^  database:/,/^  [a-z]/s/^    image: //p' deploy/stack.yaml | series)

@@ -25,7 +25,7 @@ secret secret_key "$(random)"
 secret database_password "$(random)"
 secret database_url "{{ 'mysql' if uses_mysqlclient else 'postgres' }}://app:$(cat secrets/database_password)@database:{{ 3306 if uses_mysqlclient else 5432 }}/app"
 case "$(cat secrets/database_url)" in
-    {{ 'mysql*' if uses_mysqlclient else 'postgres* | psql* | pgsql*' }}) ;;
+    {{ database_urls }}) ;;
     *) echo "secrets/database_url is of another kind of database than {{ database_label }}: move it away, and run make secrets again" >&2; exit 1 ;;
 esac
 {% endif %}

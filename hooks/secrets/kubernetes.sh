@@ -22,7 +22,7 @@ secret() {
 }
 
 case "$(cat secrets/database_url 2> /dev/null || echo "${DATABASE_URL:-}")" in
-    '' | {{ 'mysql*' if uses_mysqlclient else 'postgres* | psql* | pgsql*' }}) ;;
+    '' | {{ database_urls }}) ;;
     *) echo "secrets/database_url, or DATABASE_URL, is for another kind of database than {{ database_label }}: correct it, and run make secrets again" >&2; exit 1 ;;
 esac
 secret database_url "${DATABASE_URL:-}" DATABASE_URL={{ 'mysql' if uses_mysqlclient else 'postgres' }}://USER:PASSWORD@HOST:{{ 3306 if uses_mysqlclient else 5432 }}/NAME
