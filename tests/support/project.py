@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -276,19 +277,16 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 
 def get(url: str, headers: dict[str, str] | None = None, timeout: float = 30, method: str = "GET") -> Answer:
-    """Request `url`, and return the response whatever its status; OSError if there is none."""
+    """Request `url`, and return the response whatever its status; OSError if there is none, or only a part of one."""
     request = urllib.request.Request(url, headers=headers or {}, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay())
     try:
-        with opener.open(request, timeout=timeout) as answer:
-            return Answer(
-                answer.status,
-                {name.lower(): value for name, value in answer.headers.items()},
-                answer.read().decode(errors="replace"),
-            )
-    except urllib.error.HTTPError as error:
-        return Answer(
-            error.code,
-            {name.lower(): value for name, value in error.headers.items()},
-            error.read().decode(errors="replace"),
-        )
+        try:
+            answer: http.client.HTTPResponse | urllib.error.HTTPError = opener.open(request, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            text = answer.read().decode(errors="replace")
+    except http.client.HTTPException as error:  # the server stopped while it answered
+        raise ConnectionError(f"{url}: {error!r}") from error
+    return Answer(answer.status or 0, {name.lower(): value for name, value in answer.headers.items()}, text)
