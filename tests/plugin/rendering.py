@@ -1,9 +1,11 @@
-"""Renders share compiled templates: compiling is the larger part of a render, and the same for all combinations."""
+"""Renders of one process share work that is the same for all combinations, and skip work without an effect here."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import yaml
+from copier import _main
 from jinja2 import Environment
 
 _compile = Environment.compile
@@ -19,5 +21,8 @@ def _remember(self: Environment, source: Any, name: Any = None, filename: Any = 
 
 
 def pytest_configure() -> None:
-    """Let all renders of this process share compiled templates."""
+    """Make the renders of this process cheaper; what they write stays the same."""
     Environment.compile = _remember  # type: ignore[method-assign]
+    yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[assignment, misc]
+    # Copier asks git about every file that it has written, because some systems do not keep the executable bit.
+    _main.Worker._sync_git_index_executable_bit = lambda *_: None  # type: ignore[method-assign]
