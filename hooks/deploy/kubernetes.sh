@@ -15,7 +15,7 @@ stop() {
 
 command -v kubectl > /dev/null || stop "kubectl is missing: https://kubernetes.io/docs/tasks/tools/ tells how to install it"
 [ -f "$overlay/kustomization.yaml" ] || stop "There is no overlay $OVERLAY: deploy/kubernetes/overlays has them"
-namespace=$(sed -n 's/^namespace: //p' "$overlay/kustomization.yaml")
+namespace=$(sed -n 's/^namespace: //p' "$overlay/kustomization.yaml" | tr -d '"')
 ! grep -q 'example\.com' "$overlay/kustomization.yaml" || stop "$overlay/kustomization.yaml still says example.com: write the site's name there, and its image's"
 for secret in secret_key database_url{{ ' redis_url' if use_celery }}; do
     [ -s "$overlay/secrets/$secret" ] || stop "$overlay/secrets/$secret is missing or empty: run make secrets OVERLAY=$OVERLAY"

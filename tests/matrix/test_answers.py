@@ -11,6 +11,7 @@ from pathlib import Path
 
 import copier
 import pytest
+import yaml
 from pytest_copie.plugin import Copie
 
 from tests.engine import Engine
@@ -207,6 +208,24 @@ def test_a_site_with_an_unusual_name_works(name: str, unusual: dict[str, Project
         assert f"<h1>{html.escape(name)}</h1>" in home.text
     finally:
         project.run("sh", "-c", f"docker rm --force --volumes {project.slug}; docker image rm {project.slug}")
+
+
+@pytest.mark.parametrize("deploy", matrix.choices("deploy"))
+def test_a_name_that_yaml_or_toml_reads_as_another_type_stays_a_name(deploy: str, plain: Path, tmp_path: Path) -> None:
+    """Such as `true`: files say the same of it as of another name, whose quotes show that any word would do."""
+    read = {}
+    for slug in ("zebra", "true"):
+        data = {**matrix.pick(database="postgres", use_celery=True).data, "project_name": slug, "project_slug": slug}
+        copier.run_copy(str(plain), tmp_path / slug, data={**data, "deploy": deploy}, defaults=True, quiet=True)
+        texts = files(tmp_path / slug)
+        yamls = {name: text for name, text in texts.items() if name.endswith((".yml", ".yaml"))}
+        read[slug] = {name: [*yaml.safe_load_all(text)] for name, text in yamls.items()}
+        read[slug]["pyproject.toml"] = [tomllib.loads(texts["pyproject.toml"])]
+        if slug == "zebra":
+            yamls.pop(".copier-answers.yml")  # PyYAML writes it, and quotes what needs quotes
+            events = [event for text in yamls.values() for event in yaml.parse(text)]
+            assert {each.style for each in events if isinstance(each, yaml.ScalarEvent) and each.value == slug} == {'"'}
+    assert repr(read["zebra"]).replace("zebra", "true") == repr(read["true"])
 
 
 def test_help_says_the_consequence_of_each_choice() -> None:
