@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import html
+import os
 import re
 import shutil
 import tomllib
 from pathlib import Path
 
 import copier
+import pexpect
 import pytest
 import yaml
 from pytest_copie.plugin import Copie
@@ -18,7 +20,7 @@ from tests.engine import Engine
 from tests.support import matrix, rendered
 from tests.support.matrix import Combination
 from tests.support.project import Project, get
-from tests.support.rendered import copier_copy, files
+from tests.support.rendered import copier_copy, files, tool
 
 TITLE = "org.opencontainers.image.title"
 BAD = {
@@ -76,7 +78,11 @@ BAD = {
     "use_drf": ["perhaps", "2", ""],
     "use_celery": ["later"],
     "multi_stage": ["two"],
+    "deploy": ["docker", ""],
 }
+# How Copier begins each message at a prompt, where it cuts off what does not fit on one line.
+BEGINNING = "Validation error for question '{}': "
+COLUMNS = 80
 
 GOOD = [
     "Ærø's Café & Co",
@@ -119,7 +125,21 @@ def test_a_bad_answer_is_refused(question: str, answer: str, plain: Path, tmp_pa
         copier.run_copy(str(plain), folder, data={question: answer}, defaults=True, quiet=True)
     assert not folder.exists()
     said = str(refused.value)
-    assert (f"The {question.replace('_', ' ')} " if question.startswith("project_") else f"{question} takes ") in said
+    if question.startswith("project_"):
+        problem = re.search(rf"The {question.replace('_', ' ')} .*is refused: (.+)\.'$", said)
+        assert problem
+        assert len(BEGINNING.format(question) + problem[1]) <= COLUMNS
+    else:
+        assert f"{question} takes " in said
+
+
+@pytest.mark.parametrize("database", [{}, {"database": "sqlite"}])
+@pytest.mark.parametrize("deploy", ["swarm", "kubernetes"])
+def test_a_cluster_needs_a_database_server(deploy: str, database: dict[str, str], plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    with pytest.raises(copier.errors.UserMessageError, match=f"choose another database for {deploy}, or compose"):
+        copier.run_copy(str(plain), folder, data={"deploy": deploy, **database}, defaults=True, quiet=True)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("question", ["project_name", "project_slug", "python_version", "database"])
@@ -135,7 +155,7 @@ def test_on_the_command_line_there_is_one_sentence(tmp_path: Path) -> None:
     result = copier_copy(folder, "project_slug=Bad Slug")
     assert result.returncode == 1
     [said] = [line for line in result.stderr.splitlines() if "Warning" not in line and not line.startswith("  ")]
-    assert "The project slug must be lower-case letters and digits" in said
+    assert 'The project slug "Bad Slug" is refused: use a-z, 0-9 and - between words.' in said
     assert not folder.exists()
 
 
@@ -226,6 +246,88 @@ def test_a_name_that_yaml_or_toml_reads_as_another_type_stays_a_name(deploy: str
             events = [event for text in yamls.values() for event in yaml.parse(text)]
             assert {each.style for each in events if isinstance(each, yaml.ScalarEvent) and each.value == slug} == {'"'}
     assert repr(read["zebra"]).replace("zebra", "true") == repr(read["true"])
+
+
+class Terminal:
+    """Copier as a person runs it, in a terminal of 80 columns and 24 rows."""
+
+    def __init__(self, template: Path, folder: Path, *options: str) -> None:
+        command = ["copy", *options, str(template), str(folder)]
+        # Nothing here answers where the cursor is.
+        own = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "COPIER_SETTINGS_PATH": os.devnull}
+        env = {**os.environ, **own}
+        size = (24, COLUMNS)
+        self.copier = pexpect.spawn(tool("copier"), command, 60, env=env, dimensions=size, encoding="utf-8")
+
+    def shows(self, *texts: str) -> None:
+        """Wait for each text, whole and on one line."""
+        for text in texts:
+            self.copier.expect_exact(text)
+
+    def asks(self, question: str) -> None:
+        """Wait for a question with its help and the title of each choice."""
+        definition = matrix.questions()[question]
+        self.shows(definition["help"], *definition.get("choices", []))
+
+    def types(self, keys: str) -> None:
+        """Press some keys."""
+        self.copier.send(keys)
+
+    def ends(self) -> None:
+        """Wait until the project is made."""
+        self.shows("README.md has the rest.")
+        self.copier.expect(pexpect.EOF)
+        self.copier.close()
+        assert self.copier.exitstatus == 0
+
+
+ENTER, DOWN, ERASE = "\r", "\x1b[B", "\x15"
+
+
+def answers(folder: Path) -> dict[str, object]:
+    """Return the answers that a project has stored."""
+    stored = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
+    return {name: stored[name] for name in matrix.questions()}
+
+
+def test_enter_takes_all_defaults_and_sqlite_offers_no_cluster(plain: Path, tmp_path: Path) -> None:
+    terminal = Terminal(plain, tmp_path / "site")
+    for question in matrix.questions():
+        terminal.asks(question)
+        if question == "deploy":
+            terminal.shows("(not with SQLite)")
+            terminal.types(DOWN)
+        terminal.types(ENTER)
+    terminal.ends()
+    defaults = {"project_name": "My Site", "project_slug": "my-site", "deploy": "compose"}
+    assert answers(tmp_path / "site") == {**matrix.default_combination().answers, **defaults}
+
+
+def test_another_database_can_go_to_a_cluster_and_a_bad_answer_can_be_mended(plain: Path, tmp_path: Path) -> None:
+    terminal = Terminal(plain, tmp_path / "site")
+    for question in matrix.questions():
+        terminal.asks(question)
+        if question == "project_slug":
+            terminal.types(f"{ERASE}My Site{ENTER}")
+            terminal.shows(BEGINNING.format(question) + "use a-z, 0-9 and - between words")
+            terminal.types(f"{ERASE}ours")
+        if question in {"database", "deploy"}:
+            terminal.types(DOWN)
+        terminal.types(ENTER)
+    terminal.ends()
+    given = answers(tmp_path / "site")
+    assert [given[name] for name in ("project_slug", "database", "deploy")] == ["ours", "postgres", "swarm"]
+
+
+def test_a_given_cluster_leaves_no_choice_of_sqlite(plain: Path, tmp_path: Path) -> None:
+    """Where the database is asked for all the same, as in an update."""
+    given = {**matrix.pick(database="postgres").data, "deploy": "kubernetes"}
+    options = [f"--data={name}={answer}" for name, answer in given.items()]
+    terminal = Terminal(plain, tmp_path / "site", *options, "--ask=database")
+    terminal.shows(matrix.questions()["database"]["help"], "(not with kubernetes)")
+    terminal.types(ENTER)
+    terminal.ends()
+    assert answers(tmp_path / "site")["database"] == "postgres"
 
 
 def test_help_says_the_consequence_of_each_choice() -> None:

@@ -37,8 +37,13 @@ def choices(name: str) -> list[Any]:
     definition = questions()[name]
     if definition["type"] == "bool":
         return [True, False]
-    offered = definition.get("choices", [])
-    return list(offered.values()) if isinstance(offered, Mapping) else list(offered)
+    return offered(definition.get("choices", []))
+
+
+def offered(choices: Mapping[str, Any] | list[Any]) -> list[Any]:
+    """Return the answers in a question's `choices`, which may have a title, and then a validator too."""
+    answers = choices.values() if isinstance(choices, Mapping) else choices
+    return [each["value"] if isinstance(each, Mapping) else each for each in answers]
 
 
 def axes() -> dict[str, list[Any]]:

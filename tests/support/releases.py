@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from packaging.version import Version
 
-from tests.support.matrix import ROOT
+from tests.support.matrix import ROOT, offered
 
 IDENTITY = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
 
@@ -43,9 +43,8 @@ def known(template: Path, release: str, answers: Mapping[str, Any]) -> dict[str,
     possible = {}
     for name, answer in answers.items():
         if name in asked:
-            offered = asked[name].get("choices", [answer])
-            values = offered.values() if isinstance(offered, Mapping) else offered
-            possible[name] = answer if answer in values else asked[name]["default"]
+            choices = offered(asked[name].get("choices", [answer]))
+            possible[name] = answer if answer in choices else asked[name]["default"]
     return possible
 
 

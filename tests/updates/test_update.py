@@ -274,8 +274,8 @@ def answer(project: Path, name: str, value: str) -> None:
 
 def test_an_answer_that_was_changed_by_hand_stops_the_update(clone: Path) -> None:
     for question, by_hand, sentence in [
-        ("project_slug", "My Site", "The project slug must be lower-case"),
-        ("project_name", "", "The project name is empty"),
+        ("project_slug", "My Site", 'The project slug "My Site" is refused: '),
+        ("project_name", "", "The project name is refused: empty"),
         ("database", "oracle", 'database takes sqlite, postgres, mysql, mariadb, not "oracle".'),
         ("python_version", "2.7", "python_version takes "),
         ("use_drf", "maybe", "use_drf takes yes or no"),
@@ -299,7 +299,7 @@ def test_an_answer_that_is_none_any_more_stops_the_update(newer: Path, clone: Pa
     said = run("copier", "update", "--defaults", "--quiet", at=clone, PYTHONWARNINGS="ignore")
     assert said.returncode == 1, said.stdout
     assert len(said.stdout.splitlines()) == 1, said.stdout
-    assert f'The project slug "{slug}" is already the name of' in said.stdout
+    assert f'The project slug "{slug}" is refused: reserved' in said.stdout
     assert git("status", "--porcelain", at=clone) == ""
 
 
