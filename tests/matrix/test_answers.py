@@ -133,6 +133,15 @@ def test_a_bad_answer_is_refused(question: str, answer: str, plain: Path, tmp_pa
         assert f"{question} takes " in said
 
 
+@pytest.mark.parametrize("unknown", ["databse", "on_swarm"])
+def test_an_answer_to_no_question_is_refused(unknown: str, plain: Path, tmp_path: Path) -> None:
+    """A misspelt one, and one that the template computes."""
+    folder = tmp_path / "site"
+    with pytest.raises(copier.errors.UserMessageError, match=rf"No question is called {unknown}\. .*, database, "):
+        copier.run_copy(str(plain), folder, data={unknown: "postgres"}, defaults=True, quiet=True)
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("database", [{}, {"database": "sqlite"}])
 @pytest.mark.parametrize("deploy", ["swarm", "kubernetes"])
 def test_a_cluster_needs_a_database_server(deploy: str, database: dict[str, str], plain: Path, tmp_path: Path) -> None:

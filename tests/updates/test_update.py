@@ -288,6 +288,19 @@ def test_an_answer_that_was_changed_by_hand_stops_the_update(clone: Path) -> Non
         git("reset", "--quiet", "--hard", "HEAD^", at=clone)
 
 
+def test_an_answer_to_a_question_of_another_release_does_not_stop_the_update(clone: Path) -> None:
+    append(clone / ".copier-answers.yml", "retired: true\n")
+    commit_all(clone)
+    update(clone)
+    assert (clone / ".gitignore").read_text(encoding="utf-8").endswith("*.new\n")
+
+
+def test_a_misspelt_answer_stops_the_update(clone: Path) -> None:
+    with pytest.raises(copier.errors.UserMessageError, match="No question is called databse"):
+        update(clone, databse="postgres")
+    assert git("status", "--porcelain", at=clone) == ""
+
+
 def test_an_answer_that_is_none_any_more_stops_the_update(newer: Path, clone: Path) -> None:
     """Copier would give the project another slug, and so another image, other volumes and an empty database."""
     slug = matrix.default_combination().slug
