@@ -24,7 +24,7 @@ from tests.support.swarm import join_swarm, swarm_state
 pytestmark = pytest.mark.rotates(
     seconds=300,
     touched_by=[
-        *("*stack.yaml*", "hooks/deploy/swarm.sh", "*Caddyfile*", "hooks/swarm/*"),
+        *("*stack.yaml*", "hooks/deploy/swarm.sh", "*Caddyfile*", "hooks/production/database.yaml"),
         *("tests/support/swarm.py", "tests/support/production.py"),
     ],
 )
