@@ -7,19 +7,19 @@ task=deploy
 for secret in {{ 'secret_key database_password database_url' if has_database_server else 'secret_key' }}{{ ' redis.conf redis_url' if use_celery }}; do
     [ -s "secrets/$secret" ] || stop "secrets/$secret is missing or empty: run make secrets"
 done
-grep -qs '^SITE_HOST=..*' production.env || stop "SITE_HOST is missing: write SITE_HOST=www.example.com into production.env"
+grep -qs '^SITE_HOST=..*' production.env || stop "SITE_HOST is missing: add SITE_HOST=www.example.com to production.env"
 
 APP_USER=$(stat -c %u:%g secrets/secret_key)
-[ "${APP_USER%%:*}" != 0 ] || stop "secrets/ belongs to root, and no container may run as root: chown -R 10001:10001 secrets data"
+[ "${APP_USER%%:*}" != 0 ] || stop "secrets/ belongs to root, but no container may run as root: run chown -R 10001:10001 secrets data"
 
 mkdir -p data
 alone 0
 
 if [ "$task" = rollback ]; then
     TAG=${2:-}
-    [ -n "$TAG" ] || stop "Which version? make rollback TAG=... ; data/releases lists them"
+    [ -n "$TAG" ] || stop "Which version? Run make rollback TAG=...; data/releases lists the tags"
 else
-    [ -n "${TAG:-}" ] || [ -z "$(git status --porcelain)" ] || stop "There are changes that are not committed: commit them, for a version is a commit"
+    [ -n "${TAG:-}" ] || [ -z "$(git status --porcelain)" ] || stop "There are uncommitted changes: commit them, because a version is a commit"
     TAG=${TAG:-$(git rev-parse --short=12 HEAD)}
 fi
 export APP_USER TAG
@@ -28,8 +28,8 @@ image=$(sed -n 's/^IMAGE=//p' production.env)
 image=${image:-{{ project_slug }}}:$TAG
 if ! docker image inspect "$image" > /dev/null 2>&1; then
     case "$image" in
-        */*) docker pull --quiet "$image" || stop "$image cannot be pulled: was it published, and is this host logged in?" ;;
-        *) [ "$task" = deploy ] || stop "There is no image $image: data/releases lists the versions"
+        */*) docker pull --quiet "$image" || stop "$image cannot be pulled: check that it is published and that this host is logged in to the registry" ;;
+        *) [ "$task" = deploy ] || stop "There is no image $image: data/releases lists the tags"
            docker build --label "org.opencontainers.image.version=$TAG" --tag "$image" . ;;
     esac
 fi
@@ -47,11 +47,11 @@ chmod go= data $folders {{ 'data/site/db.sqlite3 ' if not has_database_server }}
 {% endif %}
 
 if [ "$task" = deploy ]; then
-    compose run --rm migrate || stop "The migrations failed, and the version that runs goes on running"
+    compose run --rm migrate || stop "The migrations failed, and the running version stays up: see the message above"
 fi
 if ! compose up --detach --wait --remove-orphans; then
     compose logs --no-color --no-log-prefix --tail 20 web >&2
-    stop "$TAG does not get healthy. The version before: make rollback TAG=$(tail -n 1 data/releases | cut -d ' ' -f 2)"
+    stop "$TAG does not become healthy: see its log above. To go back, run make rollback TAG=$(tail -n 1 data/releases | cut -d ' ' -f 2)"
 fi
 echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $TAG" >> data/releases
 port=$(sed -n 's/^HTTPS_PORT=//p' production.env)

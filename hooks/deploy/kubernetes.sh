@@ -13,32 +13,32 @@ stop() {
     exit 1
 }
 
-command -v kubectl > /dev/null || stop "kubectl is missing: https://kubernetes.io/docs/tasks/tools/ tells how to install it"
-[ -f "$overlay/kustomization.yaml" ] || stop "There is no overlay $OVERLAY: deploy/kubernetes/overlays has them"
+command -v kubectl > /dev/null || stop "kubectl is missing: install it as described at https://kubernetes.io/docs/tasks/tools/"
+[ -f "$overlay/kustomization.yaml" ] || stop "There is no overlay $OVERLAY: choose one in deploy/kubernetes/overlays"
 namespace=$(sed -n 's/^namespace: //p' "$overlay/kustomization.yaml" | tr -d '"')
-! grep -q 'example\.com' "$overlay/kustomization.yaml" || stop "$overlay/kustomization.yaml still says example.com: write the site's name there, and its image's"
+! grep -q 'example\.com' "$overlay/kustomization.yaml" || stop "$overlay/kustomization.yaml still contains example.com: replace it with the site's host name and the image's name"
 for secret in secret_key database_url{{ ' redis_url' if use_celery }}; do
     [ -s "$overlay/secrets/$secret" ] || stop "$overlay/secrets/$secret is missing or empty: run make secrets OVERLAY=$OVERLAY"
 done
 
 if [ "${1:-}" = --rollback ]; then
     TAG=${2:-}
-    [ -n "$TAG" ] || stop "Which version? make rollback TAG=... ; kubectl --namespace $namespace get replicasets --output wide lists them"
+    [ -n "$TAG" ] || stop "Which version? Run make rollback TAG=...; kubectl --namespace $namespace get replicasets --output wide lists them"
 else
-    [ -n "${TAG:-}" ] || [ -z "$(git status --porcelain)" ] || stop "There are changes that are not committed: commit them, for a version is a commit"
+    [ -n "${TAG:-}" ] || [ -z "$(git status --porcelain)" ] || stop "There are uncommitted changes: commit them, because a version is a commit"
     TAG=${TAG:-$(git rev-parse --short=12 HEAD)}
 fi
 case "$TAG" in
-    latest) stop "latest is no version: it names another image every time" ;;
+    latest) stop "latest is not a version, because it can mean another image tomorrow: use a commit's tag" ;;
     sha256:*) version=@$TAG ;;
     *) version=:$TAG ;;
 esac
 
-context=$(kubectl config current-context 2> /dev/null) || stop "kubectl has no cluster: kubectl config use-context chooses one"
-manifests=$(kubectl kustomize "$overlay") || stop "$overlay cannot be built: the lines above tell why"
+context=$(kubectl config current-context 2> /dev/null) || stop "kubectl has no current context: choose one with kubectl config use-context"
+manifests=$(kubectl kustomize "$overlay") || stop "$overlay cannot be built: see the message above"
 manifests=$(printf '%s\n' "$manifests" | sed "s|:set-by-make-deploy$|$version|")
 
-# The context by its name, because another terminal could switch it meanwhile.
+# Name the context, because another terminal could switch it during the deploy.
 cluster() {
     kubectl --context "$context" --namespace "$namespace" "$@"
 }
@@ -48,14 +48,14 @@ apply() {
     printf '%s\n' "$manifests" | cluster apply --filename - --selector "$1"
 }
 
-cluster version --request-timeout 20s > /dev/null || stop "The cluster $context does not answer: kubectl cluster-info tells why"
+cluster version --request-timeout 20s > /dev/null || stop "The cluster $context does not answer: kubectl cluster-info shows why"
 echo "$TAG goes to $namespace in the cluster $context"
 
 migrate() {
     [ -z "$(cluster get job migrate --ignore-not-found --output jsonpath='{.status.active}')" ] || stop "Another deploy is migrating: wait for it"
-    # With its pod, which would be mistaken for the new one's.
+    # Wait until its pod is gone too: it would be mistaken for the new one's.
     cluster delete job migrate --ignore-not-found --cascade=foreground
-    apply "$component=migrate" || stop "The cluster refuses the migrations, and the version that runs goes on running"
+    apply "$component=migrate" || stop "The cluster rejects the migration Job, and the running version stays up: see the message above"
     while :; do
         # How the Job ended, or why its pod is waiting.
         state=$(cluster get job,pod --selector "$component=migrate" --output \
@@ -64,11 +64,11 @@ migrate() {
             *Complete*) break ;;
             *Failed*)
                 cluster logs job/migrate --tail 20 >&2 || true
-                stop "The migrations failed, and the version that runs goes on running" ;;
+                stop "The migrations failed, and the running version stays up: see the message above" ;;
             *ImagePullBackOff* | *InvalidImageName* | *CreateContainer*Error*)
                 cluster describe pod --selector "$component=migrate" | tail -n 5 >&2
                 cluster delete job migrate --cascade=foreground >&2
-                stop "$TAG cannot be started, and the version that runs goes on running" ;;
+                stop "$TAG cannot be started, and the running version stays up: see the message above" ;;
         esac
         sleep 2
     done
@@ -80,7 +80,7 @@ before=$(cluster apply view-last-applied $kinds --selector "$component in ($site
 # undo REASON
 undo() {
     [ -z "$before" ] || printf '%s\n' "$before" | cluster apply --filename - >&2
-    stop "$1, and the version before comes back, if there was one"
+    stop "$1. The previous version, if any, has been applied again"
 }
 
 # ready NAME: wait until its new pods are ready, or undo
@@ -88,12 +88,12 @@ ready() {
     cluster rollout status "deployment/$1" && return
     newest=$(cluster get pods --selector "$component=$1" --sort-by .metadata.creationTimestamp --output name | tail -n 1)
     cluster logs "$newest" --tail 20 >&2 || true
-    undo "$TAG does not get ready"
+    undo "$TAG does not become ready"
 }
 
-apply "$component notin (migrate, $site)" || stop "The cluster refuses the settings, and the version that runs goes on running"
+apply "$component notin (migrate, $site)" || stop "The cluster rejects the settings, and the running version stays up: see the message above"
 [ "${1:-}" = --rollback ] || migrate
-apply "$component in ($site)" || undo "The cluster refuses $TAG"
+apply "$component in ($site)" || undo "The cluster rejects $TAG"
 ready web
 {% if use_celery %}
 ready worker

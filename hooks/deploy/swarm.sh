@@ -13,11 +13,11 @@ setting() {
     sed -n "s/^$1=//p" production.env 2> /dev/null | tail -n 1
 }
 
-[ "$(docker info --format '{% raw %}{{.Swarm.ControlAvailable}}{% endraw %}')" = true ] || stop "This is no manager of a Swarm: run docker swarm init, or this on one that is"
+[ "$(docker info --format '{% raw %}{{.Swarm.ControlAvailable}}{% endraw %}')" = true ] || stop "This host is not a Swarm manager: run docker swarm init, or run this on a manager"
 for secret in secret_key database_password database_url{{ ' redis.conf redis_url' if use_celery }}; do
     [ -s "secrets/$secret" ] || stop "secrets/$secret is missing or empty: run make secrets"
 done
-[ -n "$(setting SITE_HOST)" ] || stop "SITE_HOST is missing: write SITE_HOST=www.example.com into production.env"
+[ -n "$(setting SITE_HOST)" ] || stop "SITE_HOST is missing: add SITE_HOST=www.example.com to production.env"
 chmod go= production.env secrets
 # Read as Docker does: NAME=VALUE lines, without quotes.
 while IFS= read -r line; do
@@ -30,17 +30,17 @@ running=$(docker service inspect --format '{% raw %}{{.Spec.TaskTemplate.Contain
 repository=${IMAGE:-{{ project_slug }}}
 if [ "${1:-}" = --rollback ]; then
     TAG=${2:-}
-    [ -n "$TAG" ] || stop "Which version? make rollback TAG=..."
+    [ -n "$TAG" ] || stop "Which version? Run make rollback TAG=..."
 else
-    [ -n "${TAG:-}" ] || [ -z "$(git status --porcelain)" ] || stop "There are changes that are not committed: commit them, for a version is a commit"
+    [ -n "${TAG:-}" ] || [ -z "$(git status --porcelain)" ] || stop "There are uncommitted changes: commit them, because a version is a commit"
     TAG=${TAG:-$(git rev-parse --short=12 HEAD)}
 fi
 IMAGE=$repository:$TAG
 case "$IMAGE" in
-    */*) docker pull --quiet "$IMAGE" > /dev/null || stop "There is no image $IMAGE"
+    */*) docker pull --quiet "$IMAGE" > /dev/null || stop "$IMAGE cannot be pulled: check that it is published and that this host is logged in to the registry"
          resolve=always ;;
-    *) [ "$(docker node ls --quiet | wc -l)" = 1 ] || stop "Other nodes cannot get $IMAGE: write IMAGE=registry.example.com/... into production.env"
-       docker image inspect "$IMAGE" > /dev/null 2>&1 || [ "${1:-}" != --rollback ] || stop "There is no image $IMAGE"
+    *) [ "$(docker node ls --quiet | wc -l)" = 1 ] || stop "Other nodes cannot pull $IMAGE: add IMAGE=registry.example.com/... to production.env"
+       docker image inspect "$IMAGE" > /dev/null 2>&1 || [ "${1:-}" != --rollback ] || stop "There is no image $IMAGE: docker image ls $repository lists the tags"
        docker image inspect "$IMAGE" > /dev/null 2>&1 || docker build --label "org.opencontainers.image.version=$TAG" --tag "$IMAGE" .
        resolve=never ;;
 esac
@@ -63,14 +63,14 @@ keep secret redis_url secrets/redis_url
 {% endif %}
 # With another host in the URL, no database runs here.
 grep -q '@database[:/]' secrets/database_url || export DATABASE_REPLICAS=0
-# Without the registry, and what does not change how the files are written.
+# Leave out the registry, and the part of the version that does not change the file format.
 series() {
     sed -n 's/@.*//; s|^.*[ /]||; s/:\({{ database_series }}\).*/ \1/p'
 }
 found=$(docker service inspect --format '{% raw %}{{.Spec.TaskTemplate.ContainerSpec.Image}}{% endraw %}' "${STACK}_database" 2> /dev/null | series)
 wanted=$(sed -n '/^  database:/,/^  [a-z]/s/^    image: //p' deploy/stack.yaml | series)
 [ "${DATABASE_REPLICAS:-}" = 0 ] || [ "${found:-$wanted}" = "$wanted" ] ||
-    stop "The volume ${STACK}_database is of $found, which $wanted cannot read: dump it as README.md says, then docker service rm ${STACK}_database, docker volume rm ${STACK}_database, make deploy, and load the dump"
+    stop "The volume ${STACK}_database was written by $found, and $wanted cannot read it: dump it as README.md says, then docker service rm ${STACK}_database, docker volume rm ${STACK}_database, make deploy, and load the dump"
 export STACK IMAGE
 
 # Show progress in a terminal only: in a log it would be hundreds of lines.
@@ -105,7 +105,7 @@ if [ "${1:-}" != --rollback ]; then
     docker service rm "$migrate" > /dev/null
     case "$state" in
         Complete*) ;;
-        *) stop "The migrations of $TAG failed${running:+, and ${running#"$repository:"} goes on}" ;;
+        *) stop "The migrations of $TAG failed${running:+, and ${running#"$repository:"} stays up}" ;;
     esac
 fi
 
@@ -126,13 +126,13 @@ if [ -n "$failed" ]; then
     docker service logs --raw --tail 10 "$(echo "$worst" | cut -d ' ' -f 2)" >&2 || true
     reason=$(echo "$worst" | cut -d ' ' -f 3-)
     echo "$failed: ${reason:-its health check does not pass}" >&2
-    # Swarm has rolled that one back already: the others follow.
+    # Swarm has already rolled this service back. Roll back the others too.
     for service in $services; do
         [ "$service" = "$failed" ] || docker service rollback --quiet --detach=false "${STACK}_$service" > /dev/null || true
     done
-    stop "$TAG does not get healthy${running:+, and ${running#"$repository:"} goes on}"
+    stop "$TAG does not become healthy${running:+, and ${running#"$repository:"} stays up}"
 fi
-[ -n "$deployed" ] || stop "$TAG cannot be deployed${running:+, and ${running#"$repository:"} goes on}"
+[ -n "$deployed" ] || stop "$TAG cannot be deployed${running:+, and ${running#"$repository:"} stays up}"
 for kind in config secret; do
     docker "$kind" ls --quiet --filter "label=site=$STACK" | while read -r each; do docker "$kind" rm "$each" > /dev/null 2>&1 || true; done
 done

@@ -4,15 +4,15 @@ query() {
     compose exec -T database psql --username "$1" --dbname app --quiet --no-psqlrc --tuples-only --no-align --set ON_ERROR_STOP=1
 }
 
-# PostgreSQL's first role is its superuser for ever. So the one that its first boot calls app gets another name and no
-# login, and a new app, with the old one's password, owns the database and what is in it, and nothing more.
-compose up --detach --wait database || stop "The database does not get healthy: its logs tell why"
+# The role that PostgreSQL creates at its first boot stays a superuser. It is called app, so it gets another name and
+# cannot log in any more; a new role app, with the same password, owns only the database and its contents.
+compose up --detach --wait database || stop "The database does not become healthy: see its logs"
 if [ "$(echo "SELECT rolsuper FROM pg_roles WHERE rolname = 'app'" | query app)" = t ]; then
-    schema=$(compose exec -T database pg_dump --username app --schema-only app < /dev/null) || stop "The database's tables cannot be listed"
+    schema=$(compose exec -T database pg_dump --username app --schema-only app < /dev/null) || stop "The database's schema cannot be read: see the message above"
     query app <<END
 SELECT 'CREATE ROLE postgres SUPERUSER LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'postgres') \gexec
 END
-    query postgres <<END || stop "The tables cannot be given to app, and all is as it was: run make deploy again"
+    query postgres <<END || stop "The tables cannot be given to the new role app, and nothing was changed: run make deploy again"
 BEGIN;
 SET LOCAL lock_timeout = '30s';
 SELECT rolpassword FROM pg_authid WHERE rolname = 'app' \gset

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the secrets that production needs, each once: what is there stays as it is.
+# Create the secrets that production needs. Existing ones are kept.
 set -eu
 umask 077
 cd "$(dirname "$0")/.."
@@ -12,7 +12,7 @@ secret() {
         echo "secrets/$1: kept"
     else
         printf '%s\n' "$2" > "secrets/$1"
-        echo "secrets/$1: made"
+        echo "secrets/$1: created"
     fi
 }
 
@@ -26,7 +26,7 @@ secret database_password "$(random)"
 secret database_url "{{ 'mysql' if uses_mysqlclient else 'postgres' }}://app:$(cat secrets/database_password)@database:{{ 3306 if uses_mysqlclient else 5432 }}/app"
 case "$(cat secrets/database_url)" in
     {{ database_urls }}) ;;
-    *) echo "secrets/database_url is of another kind of database than {{ database_label }}: move it away, and run make secrets again" >&2; exit 1 ;;
+    *) echo "secrets/database_url is for another kind of database than {{ database_label }}: move it away, and run make secrets again" >&2; exit 1 ;;
 esac
 {% endif %}
 {% if use_celery %}
@@ -34,7 +34,7 @@ secret redis.conf "requirepass $(random)"
 secret redis_url "redis://:$(sed 's/requirepass //' secrets/redis.conf)@redis:6379"
 {% endif %}
 
-# Containers run as their owner, which must not be root: nobody else can read them.
+# Containers run as the owner of these files, the only user that can read them. It must not be root.
 if [ "$(id -u)" = 0 ]; then
     chown -R "${APP_USER:-10001:10001}" secrets
 fi

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Make the secrets that an overlay needs, each once: what is there stays as it is. OVERLAY=staging makes staging's.
+# Create the secrets that an overlay needs. Existing ones are kept. OVERLAY=staging selects staging.
 set -eu
 umask 077
 cd "$(dirname "$0")/../deploy/kubernetes/overlays"
-[ -f "${OVERLAY:=production}/kustomization.yaml" ] || { echo "There is no overlay $OVERLAY: deploy/kubernetes/overlays has them" >&2; exit 1; }
+[ -f "${OVERLAY:=production}/kustomization.yaml" ] || { echo "There is no overlay $OVERLAY: choose one in deploy/kubernetes/overlays" >&2; exit 1; }
 cd "$OVERLAY"
 mkdir -p secrets
 chmod go= secrets
@@ -14,9 +14,9 @@ secret() {
         echo "secrets/$1: kept"
     elif [ -n "$2" ]; then
         printf '%s\n' "$2" > "secrets/$1"
-        echo "secrets/$1: made"
+        echo "secrets/$1: created"
     else
-        echo "secrets/$1 needs an address: run $3 make secrets OVERLAY=$OVERLAY" >&2
+        echo "secrets/$1 is missing: run $3 make secrets OVERLAY=$OVERLAY" >&2
         exit 1
     fi
 }

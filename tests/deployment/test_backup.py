@@ -257,9 +257,9 @@ def test_what_is_no_good_is_refused_and_nothing_is_touched(site: Site) -> None:
         return site.refused("backups/bad.tar")
 
     rows = site.rows()
-    assert site.refused("") == "Which backup? make restore FILE=backups/..."
+    assert site.refused("") == "Which backup? Run make restore FILE=backups/..."
     assert site.refused("backups/none.tar") == "There is no file backups/none.tar"
-    damaged = "backups/bad.tar is damaged, or no file that make backup wrote"
+    damaged = "backups/bad.tar is damaged, or was not written by make backup: choose another file"
     middle = content.index(b"Creative") if b"Creative" in content else len(content) // 2
     for broken in (
         b"",
@@ -291,9 +291,9 @@ def test_what_is_no_good_is_refused_and_nothing_is_touched(site: Site) -> None:
     manifest(f"project={site.project.slug}", "project=other")
     assert refused() == f"backups/bad.tar is not a backup of {site.project.slug}, but of: other"
     manifest(f"database={site.project.database}", "database=oracle")
-    assert refused() == f"backups/bad.tar is not of {site.project.database}, but of: oracle"
+    assert refused() == f"backups/bad.tar is not a backup of {site.project.database}, but of: oracle"
     manifest("format=1", "format=2")
-    assert refused() == "backups/bad.tar has a form that this version of the site cannot read: 2"
+    assert refused().startswith("backups/bad.tar has format 2, and this version of the site reads format 1: ")
     assert site.rows() == rows
 
 
@@ -318,7 +318,7 @@ def test_a_restore_that_fails_leaves_what_was_there(site: Site) -> None:
         releases.write_text(f"{known}2026-01-01T00:00:00Z broken\n", encoding="utf-8")
         site.shell(WIPE)
         said = site.make("restore", f"FILE=backups/{good.name}", fails=True)
-        assert said[-1] == "The restore failed: what was there comes back"
+        assert said[-1] == "The restore failed: putting the old data back"
     finally:
         releases.write_text(known, encoding="utf-8")
     site.compose("up", "--detach", "--wait")
@@ -353,11 +353,11 @@ def test_a_restore_that_was_killed_can_be_done_again(site: Site) -> None:
     taken = data / ".restored" / "was" / "site"
     taken.mkdir(parents=True)
     (data / "site" / "media").rename(taken / "media")
-    advice = "A restore was killed while it changed the data: run make restore again, with the same file"
+    advice = "A restore was killed while it replaced the data: run make restore again with the same file"
     assert site.make("deploy", fails=True) == site.make("backup", fails=True) == [advice]
     said = site.make("restore", f"FILE=backups/{good.name}")
     [kept] = data.glob("was-*")
-    assert said[0].endswith(f"What it had taken away is in data/{kept.name}")
+    assert said[0].endswith(f"The data that it had moved away is in data/{kept.name}")
     assert any(kept.glob("site/media/ledger/*/*/*.txt"))
     assert site.rows() == rows
     assert not (data / ".restored").exists()

@@ -117,23 +117,23 @@ def test_another_project_is_refused(host: Host) -> None:
     host.deploys()
     assert host.memory.read_text(encoding="utf-8") == f"{host.slug} {FILES[host.database][1]}\n"
     host.memory.write_text(f"other {FILES[host.database][1]}\n", encoding="utf-8")
-    host.refuses(f"data/ belongs to other, and project_slug is {host.slug} now: set it back to other")
+    host.refuses(f"data/ belongs to other, but project_slug is now {host.slug}: set it back to other")
     # The last release wrote nothing down, but its containers are there.
     host.memory.unlink()
     (host.path.parent / f"{host.database}-running").write_text("other-production\n", encoding="utf-8")
-    host.refuses(f"data/ belongs to other, and project_slug is {host.slug} now: set it back to other")
+    host.refuses(f"data/ belongs to other, but project_slug is now {host.slug}: set it back to other")
 
 
 def test_another_database_is_refused(host: Host) -> None:
     kind = FILES[host.database][1]
     for other in set(FILES) - {host.database}:
         host.memory.write_text(f"{host.slug} {FILES[other][1]}\n", encoding="utf-8")
-        host.refuses(f"data/ is of {FILES[other][1]}, which {kind} cannot read")
+        host.refuses(f"data/ was written by {FILES[other][1]}, and {kind} cannot read it")
         host.memory.unlink()
     # The last release wrote nothing down, but the files tell.
     (host.path / "data" / FILES[host.database][0]).unlink()
     put(host, "mariadb" if host.database == "postgres" else "postgres")
-    host.refuses(f"data/ is of another database, which {kind} cannot read")
+    host.refuses(f"data/ was written by another database, and {kind} cannot read it")
     assert not (host.path / "data" / host.database).exists()
     put(host, host.database)
     host.deploys()
@@ -155,7 +155,8 @@ def test_another_major_version_is_refused(host: Host) -> None:
         change(same)
         host.deploys()
     change(f"{kind}:99.1")
-    host.refuses(f"data/ is of {kind} {series}, which {kind} 99{'' if kind == 'postgres' else '.1'} cannot read")
+    newer = f"{kind} 99{'' if kind == 'postgres' else '.1'}"
+    host.refuses(f"data/ was written by {kind} {series}, and {newer} cannot read it")
 
 
 def test_each_kind_has_a_folder_and_what_is_there_stays(host: Host) -> None:
@@ -194,7 +195,7 @@ def test_a_url_of_another_kind_is_noticed(host: Host) -> None:
     url.write_text(f"{scheme}://app:0123456789@database/app\n", encoding="utf-8")
     done, lines, _ = host.make("secrets")
     assert not done
-    assert lines[-1].startswith("secrets/database_url is of another kind of database than ")
+    assert lines[-1].startswith("secrets/database_url is for another kind of database than ")
     url.write_text(made, encoding="utf-8")
 
 
@@ -213,7 +214,8 @@ def test_a_swarm_refuses_another_major_version(template: Path, tmp_path: Path) -
         image.write_text(f"{running}\n", encoding="utf-8")
         done, lines, asked = swarm.make("deploy")
         assert not done, "which it never gets to: somebody else is migrating"
-        assert lines[-1].startswith(f"The volume {swarm.slug}_database is of postgres 17, which postgres 18") == refused
+        why = f"The volume {swarm.slug}_database was written by postgres 17, and postgres 18 cannot read it"
+        assert lines[-1].startswith(why) == refused
         assert any(words.startswith("stack deploy") for words in asked) != refused
     assert mode(swarm.path / "production.env") == 0o600
 

@@ -71,7 +71,7 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     if project.database != "postgres":
         project.environment["DATABASE_URL"] = ADDRESSES["DATABASE_URL"].replace("postgres", "mysql")
     for overlay in overlays(project):
-        assert "example.com: write" in project.run("make", "deploy", f"OVERLAY={overlay}", fails=True)
+        assert "still contains example.com: replace" in project.run("make", "deploy", f"OVERLAY={overlay}", fails=True)
         file = f"deploy/kubernetes/overlays/{overlay}/kustomization.yaml"
         text = (project.path / file).read_text(encoding="utf-8")
         (project.path / file).write_text(text.replace("example.com", "example.net"), encoding="utf-8")
@@ -468,11 +468,11 @@ def test_the_migrations_come_after_the_settings_and_before_the_pods(site: Projec
 
 def test_a_failed_migration_leaves_the_version_that_runs(site: Project, cluster: Cluster) -> None:
     said = site.run("make", "deploy", "TAG=unmigrated", fails=True)
-    assert sentence(said) == "The migrations failed, and the version that runs goes on running"
+    assert sentence(said) == "The migrations failed, and the running version stays up: see the message above"
     assert "what the container said" in said
     assert running(site, cluster) == {":v1"}
     said = site.run("make", "deploy", "TAG=unpullable", fails=True)
-    assert sentence(said) == "unpullable cannot be started, and the version that runs goes on running"
+    assert sentence(said) == "unpullable cannot be started, and the running version stays up: see the message above"
     assert running(site, cluster) == {":v1"}
     assert not cluster.get("Job", "migrate"), "it would go on trying"
     site.run("make", "deploy", "TAG=v2")
@@ -492,11 +492,11 @@ def test_a_version_that_does_not_get_ready_is_taken_back(site: Project, cluster:
     said = site.run("make", "deploy", "TAG=unready", fails=True)
     assert "exceeded its progress deadline" in said
     assert "what the container said" in said
-    assert sentence(said) == "unready does not get ready, and the version before comes back, if there was one"
+    assert sentence(said) == "unready does not become ready. The previous version, if any, has been applied again"
     assert running(site, cluster) == {":v1"}
     assert "PATCH Deployment/web" in cluster.log
     cluster.refuses = "Deployment"
-    assert "The cluster refuses v2" in sentence(site.run("make", "deploy", "TAG=v2", fails=True))
+    assert "The cluster rejects v2" in sentence(site.run("make", "deploy", "TAG=v2", fails=True))
     assert running(site, cluster) == {":v1"}
 
 
@@ -506,20 +506,20 @@ def test_an_earlier_version_comes_back_by_its_tag(site: Project, cluster: Cluste
     site.run("make", "rollback", "TAG=v1")
     assert running(site, cluster) == {":v1"}
     assert not [line for line in cluster.log if "Job" in line], "a rollback migrates nothing"
-    assert sentence(site.run("make", "rollback", fails=True)).startswith("Which version? make rollback TAG=...")
+    assert sentence(site.run("make", "rollback", fails=True)).startswith("Which version? Run make rollback TAG=...")
 
 
 def test_it_says_what_is_wrong(site: Project, cluster: Cluster, tmp_path: Path) -> None:
     before = list(cluster.log)
     for target in ("deploy", "secrets"):
         assert sentence(site.run("make", target, "OVERLAY=prod", fails=True)).startswith("There is no overlay prod: ")
-    assert sentence(site.run("make", "deploy", "TAG=latest", fails=True)).startswith("latest is no version: ")
+    assert sentence(site.run("make", "deploy", "TAG=latest", fails=True)).startswith("latest is not a version, ")
     (site.path / "untidy.txt").touch()
     assert "commit them" in sentence(site.run("make", "deploy", fails=True))
     (site.path / "untidy.txt").unlink()
     config = site.environment["KUBECONFIG"]
     site.environment["KUBECONFIG"] = os.devnull
-    assert sentence(site.run("make", "deploy", "TAG=v2", fails=True)).startswith("kubectl has no cluster: ")
+    assert sentence(site.run("make", "deploy", "TAG=v2", fails=True)).startswith("kubectl has no current context: ")
     site.environment["KUBECONFIG"] = config
     path = site.environment["PATH"]
     (tmp_path / "bin").mkdir()

@@ -141,13 +141,13 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
     data, database = older.project.path / "data", older.project.database
     # Neither under another name nor with another database, with which the same update comes.
     older.update(f"project_slug={older.slug}-too")
-    older.refuses(f"data/ belongs to {older.slug}, and project_slug is {older.slug}-too now")
+    older.refuses(f"data/ belongs to {older.slug}, but project_slug is now {older.slug}-too")
     older.undo()
     other = "postgres" if database == "sqlite" else "sqlite"
     assert "starts empty" in older.update(f"database={other}")
     if other == "postgres":
         older.make("secrets")
-    older.refuses(f"data/ is of another database, which {FILES[other][1]} cannot read")
+    older.refuses(f"data/ was written by another database, and {FILES[other][1]} cannot read it")
     older.undo()
     # As it is, and before the first deploy already.
     older.update()
@@ -168,7 +168,7 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
     # And under another name, as the README says.
     said = older.update(f"project_slug={older.slug}-too")
     assert f"A host that has {older.slug} deployed refuses {older.slug}-too" in said
-    older.refuses(f"data/ belongs to {older.slug}, and project_slug is {older.slug}-too now")
+    older.refuses(f"data/ belongs to {older.slug}, but project_slug is now {older.slug}-too")
     readme = (older.project.path / "README.md").read_text(encoding="utf-8")
     [down] = re.findall(r"`(\(cd / && docker compose .* down\))`", readme)
     older.project.run("sh", "-ec", down.replace("OLD", older.slug))
@@ -227,7 +227,7 @@ def test_the_steps_from_an_older_major_version_of_postgres(copie_session: Copie,
         for before, after in zip(old, new, strict=True):
             project.edit("compose.production.yaml", f"{before}\n", f"{after}\n")
         project.commit("Take the next major version")
-        site.refuses("data/ is of postgres 17, which postgres 18 cannot read")
+        site.refuses("data/ was written by postgres 17, and postgres 18 cannot read it")
         readme = (project.path / "README.md").read_text(encoding="utf-8")
         steps = readme.partition("### Another database")[2].partition("```sh\n")[2].partition("```")[0]
         project.run("sh", "-ec", steps)

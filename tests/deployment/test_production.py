@@ -88,10 +88,10 @@ def test_it_says_what_is_missing(site: Production) -> None:
     made = {file.name: file.read_bytes() for file in (path / "secrets").iterdir()}
     assert set(made) <= SECRET_FILES
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in (path / "secrets").iterdir())
-    assert "made" not in site.make("secrets")
+    assert "created" not in site.make("secrets")
     assert {file.name: file.read_bytes() for file in (path / "secrets").iterdir()} == made
     said = site.make("deploy", fails=True)
-    assert said.splitlines()[0] == "SITE_HOST is missing: write SITE_HOST=www.example.com into production.env"
+    assert said.splitlines()[0] == "SITE_HOST is missing: add SITE_HOST=www.example.com to production.env"
     subnet = f"10.213.{58 + list(STACKS).index(site.project.database)}.0/28"
     settings = {
         "SITE_HOST": "localhost",
@@ -329,7 +329,7 @@ def test_a_failing_migration_leaves_the_old_version_serving(site: Production) ->
     site.project.commit("Break a migration")
     site.project.environment.pop("TAG")
     said = site.make("deploy", fails=True)
-    assert "The migrations failed, and the version that runs goes on running" in said
+    assert "The migrations failed, and the running version stays up: see the message above" in said
     site.project.environment["TAG"] = good
     assert site.compose("ps", "--quiet", "web").strip() == web
     assert site.status("/") == 200
@@ -345,7 +345,7 @@ def test_an_earlier_version_comes_back_by_its_tag(site: Production) -> None:
     site.make("rollback", f"TAG={good}")
     assert b"the next version" not in site.ask("/")[2]
     said = site.make("rollback", "TAG=nonsense", fails=True)
-    assert "data/releases lists the versions" in said
+    assert "data/releases lists the tags" in said
     assert site.status("/") == 200
 
 

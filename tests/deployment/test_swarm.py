@@ -189,11 +189,11 @@ def test_its_files_are_clean(site: Swarm) -> None:
 
 def test_it_says_what_is_missing(site: Swarm, pytestconfig: pytest.Config) -> None:
     if swarm_state(site.project.engine) != "active":
-        assert site.make("deploy", fails=True).startswith("This is no manager of a Swarm: run docker swarm init")
+        assert site.make("deploy", fails=True).startswith("This host is not a Swarm manager: run docker swarm init")
         join_swarm(site.project.engine, run_name(pytestconfig))
     assert site.make("deploy", fails=True).startswith("secrets/secret_key is missing or empty: run make secrets")
     site.make("secrets")
-    assert site.make("deploy", fails=True).startswith("SITE_HOST is missing: write SITE_HOST=")
+    assert site.make("deploy", fails=True).startswith("SITE_HOST is missing: add SITE_HOST=")
     settings = f"SITE_HOST=localhost\nHTTP_PORT={site.http_port}\nHTTPS_PORT={site.https_port}\n"
     (site.project.path / "production.env").write_text(settings, encoding="utf-8")
 
@@ -254,10 +254,13 @@ def test_a_broken_version_never_takes_over(site: Swarm, broken: str) -> None:
     site.project.edit(name, new, old)
     site.project.commit("Mend it")
     reason, sentence = {
-        "crash": ("nothing_of_that_name", f"{version} does not get healthy, and {before} goes on"),
-        "unhealthy": ("web: its health check does not pass", f"{version} does not get healthy, and {before} goes on"),
-        "migration": ("division by zero", f"The migrations of {version} failed, and {before} goes on"),
-        "stack": ("nothing_of_that_name", f"{version} cannot be deployed, and {before} goes on"),
+        "crash": ("nothing_of_that_name", f"{version} does not become healthy, and {before} stays up"),
+        "unhealthy": (
+            "web: its health check does not pass",
+            f"{version} does not become healthy, and {before} stays up",
+        ),
+        "migration": ("division by zero", f"The migrations of {version} failed, and {before} stays up"),
+        "stack": ("nothing_of_that_name", f"{version} cannot be deployed, and {before} stays up"),
     }[broken]
     assert reason in said
     assert sentence in said.splitlines()
