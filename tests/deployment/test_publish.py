@@ -302,8 +302,8 @@ def test_a_name_stays_with_what_it_was_given_to(runner: Runner, first: Push, sec
     assert runner.digest(first.version) == before, "a commit has one image"
     assert runner.digest("v1.0.0") == before
     moved = Push(second.sha, "v1.0.0", outputs={"image": second.outputs["image"]})
-    said = runner.job(moved, "publish", fails="Name what was tested")
-    assert "v1.0.0 is published already, from another commit" in said
+    said = runner.job(moved, "publish", fails="Tag the tested images")
+    assert "v1.0.0 is already published from another commit" in said
     assert runner.digest("v1.0.0") == before
 
 
@@ -311,7 +311,7 @@ def test_what_does_not_serve_is_not_published(runner: Runner, second: Push) -> N
     runner.project.edit("config/views.py", "    return render(", '    raise RuntimeError("broken")\n    return render(')
     push = runner.push("Break")
     before = runner.digest("candidate-amd64")
-    said = runner.job(push, "image", fails="Start it with its database, and ask it", arch="amd64")
+    said = runner.job(push, "image", fails="Start it with its database and request pages", arch="amd64")
     assert "RuntimeError: broken" in said
     assert runner.digest("candidate-amd64") == before
 
@@ -319,11 +319,11 @@ def test_what_does_not_serve_is_not_published(runner: Runner, second: Push) -> N
 def test_what_can_be_exploited_is_not_published(runner: Runner, first: Push) -> None:
     """What is named comes later: the scan comes before the push, in a job that all others need."""
     steps = {step.get("name"): step for step in workflow(runner.project.path, "publish.yml")["jobs"]["image"]["steps"]}
-    assert [*steps][-2:] == ["Scan it", "Push it"]
+    assert [*steps][-2:] == ["Scan", "Push"]
     built = first.outputs["image"]["amd64"]
     runner.sh(f"docker pull --quiet {built} && mkdir checkout && echo CVE-2026-0001 > checkout/vulnerable")
     variables = {"BUILT": built, "SCANNER": "scanner", "RUNNER_TEMP": HOME}
-    said = runner.sh(steps["Scan it"]["run"], at=f"{HOME}/checkout", fails=True, **variables)
+    said = runner.sh(steps["Scan"]["run"], at=f"{HOME}/checkout", fails=True, **variables)
     assert "CVE-2026-0001  high" in said
 
 
