@@ -167,7 +167,7 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
         assert older.rows() == ROWS
     # And under another name, as the README says.
     said = older.update(f"project_slug={older.slug}-too")
-    assert f"A host that has {older.slug} deployed refuses {older.slug}-too" in said
+    assert f"A host where {older.slug} is deployed refuses {older.slug}-too" in said
     older.refuses(f"data/ belongs to {older.slug}, but project_slug is now {older.slug}-too")
     readme = (older.project.path / "README.md").read_text(encoding="utf-8")
     [down] = re.findall(r"`(\(cd / && docker compose .* down\))`", readme)

@@ -279,7 +279,7 @@ def test_an_answer_that_was_changed_by_hand_stops_the_update(clone: Path) -> Non
         ("database", "oracle", 'database takes sqlite, postgres, mysql, mariadb, not "oracle".'),
         ("python_version", "2.7", "python_version takes "),
         ("use_drf", "maybe", "use_drf takes yes or no"),
-        ("deploy", "swarm", "SQLite is one file on one host"),
+        ("deploy", "swarm", "SQLite is a file on one host"),
     ]:
         answer(clone, question, by_hand)
         with pytest.raises(copier.errors.UserMessageError, match=sentence):
