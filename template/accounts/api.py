@@ -32,7 +32,7 @@ class UserViewSet(ReadOnlyModelViewSet[User]):
     serializer_class = UserSerializer
 
     def get_queryset(self) -> QuerySet[User]:
-        """Limit everyone but staff to their own account."""
+        """Limit users who are not staff to their own account."""
         user = self.request.user
         users = super().get_queryset()
         return users if user.is_staff else users.filter(username=user.get_username())
@@ -50,7 +50,7 @@ class UserViewSet(ReadOnlyModelViewSet[User]):
 
 
 class LoginRateThrottle(AnonRateThrottle):
-    """Limit the attempts at a password from one address."""
+    """Limit the login attempts from one address."""
 
     scope = "login"
 
@@ -58,7 +58,7 @@ class LoginRateThrottle(AnonRateThrottle):
 class TokenSerializer(AuthTokenSerializer):
     """A username and a password."""
 
-    # Limited in length, because django-axes stores it when the password is wrong.
+    # Limited in length, because django-axes stores the username of a failed login.
     username = CharField(max_length=User._meta.get_field("username").max_length, write_only=True)
 
 
