@@ -1,4 +1,4 @@
-"""What every test shares: the engine, the template with its releases, and one render and image per combination."""
+"""Fixtures for all tests: the engine, the template with its releases, and one render and image per combination."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template with its releases, as a project finds it."""
+    """A clone of the template with its releases as tags."""
     return releases.clone_with_releases(tmp_path_factory.mktemp("template") / "slipway")
 
 

@@ -1,4 +1,4 @@
-"""Backups of a site that is in use, and their return, on real containers and as the README says."""
+"""Backups of a running site, and restores, with real containers and the README's commands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.rotates(
     ],
 )
 
-# Four writers, who say what was committed as soon as it was, and one that deletes what was there before.
+# Four threads write and print each number once it is committed; a fifth deletes older rows.
 WRITE = """
 import sys, threading, time
 from pathlib import Path
@@ -69,7 +69,7 @@ for thread in threads:
 for thread in threads:
     thread.join()
 """
-# Every row, and whether its file is what was written.
+# Prints every row's number, and whether its file has the right content.
 READ = """
 import json
 from ledger.models import Entry
@@ -111,17 +111,17 @@ class Site:
         return self.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", code)
 
     def rows(self) -> dict[int, bool]:
-        """Return the numbers of all rows, each with whether its file is whole."""
+        """Return the numbers of all rows, each with whether its file is complete."""
         return {int(number): whole for number, whole in json.loads(self.shell(READ)).items()}
 
     def make(self, target: str, *arguments: str, fails: bool = False) -> list[str]:
-        """Run `make`, and return the lines that it printed, without its own."""
+        """Run `make`, and return the lines that its commands printed."""
         lines = self.project.run("make", "--silent", target, *arguments, fails=fails).splitlines()
         return [line for line in lines if not line.startswith("make: ***")]
 
     @contextmanager
     def restoring(self, file: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """Start `make restore`, and go on as soon as it unpacks the backup."""
+        """Start `make restore`, and continue as soon as it has unpacked the backup."""
         restore = subprocess.Popen(
             ["make", "--silent", "restore", f"FILE=backups/{file.name}"],
             cwd=self.project.path,
@@ -136,7 +136,7 @@ class Site:
         restore.wait()
 
     def refused(self, file: str) -> str:
-        """Run `make restore`, which has to refuse `file` with one line and to change nothing; return that line."""
+        """Run `make restore`, assert that it rejects `file` with one line and changes nothing, and return that line."""
         data = self.project.path / "data"
         before = self.state(), sorted(path.name for path in data.iterdir())
         [line] = self.make("restore", f"FILE={file}", fails=True)
@@ -144,7 +144,7 @@ class Site:
         return line
 
     def state(self) -> str:
-        """Return what runs since when, and the uploads."""
+        """Return when each container started, and the names of the uploads."""
         running = self.project.docker("inspect", "--format", "{{.State.StartedAt}}", *self.compose("ps", "-q").split())
         media = self.project.path / "data" / "site" / "media"
         return running + "\n".join(sorted(str(path) for path in media.rglob("*")))
@@ -152,7 +152,7 @@ class Site:
 
 @pytest.fixture(scope="module", params=STACKS)
 def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Site]:
-    """A project with an app of its own, deployed."""
+    """A deployed project with an app that stores rows and files."""
     ensure_image(engine, "caddy:2")
     combination = Combination(f"slipway-backup-{request.param}", matrix.pick(**STACKS[request.param]).answers)
     project = make_project(copie_session, engine, combination)
@@ -175,7 +175,7 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
 
 
 def rewrite(source: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> None:
-    """Write a copy of a backup whose members were changed, with checksums that fit."""
+    """Write a copy of a backup with changed members and matching checksums."""
     with tarfile.open(source) as tar:
         members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
     change(members)
@@ -195,7 +195,7 @@ def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def archive(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
-    """Return a tar of uploads with a member that leads astray."""
+    """Return a tar of uploads with one member, such as a link or a path outside media/."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
         member = tarfile.TarInfo(name)
@@ -217,7 +217,7 @@ def test_a_backup_that_was_made_under_load_brings_everything_back(
             env=site.project.engine.env | site.project.environment,
             stdout=log,
         )
-        until(lambda: said.stat().st_size > 800, 30)  # each has written for a while
+        until(lambda: said.stat().st_size > 800, 30)  # all have been writing for a while
         before = {int(number) for number in said.read_text(encoding="utf-8").split()}
         start = time.monotonic()
         [name] = site.make("backup")
@@ -225,7 +225,7 @@ def test_a_backup_that_was_made_under_load_brings_everything_back(
         site.compose("exec", "-T", "web", "touch", "/tmp/stop")
         assert writers.wait(30) == 0
     after = {int(number) for number in said.read_text(encoding="utf-8").split()}
-    assert len(after) > len(before) > 20, "they went on"
+    assert len(after) > len(before) > 20, "nothing was written during the backup"
 
     file = site.project.path / name
     assert file.stat().st_mode & 0o777 == 0o600
@@ -302,12 +302,12 @@ def test_a_restore_that_fails_leaves_what_was_there(site: Site) -> None:
     bad = good.parent / "bad.tar"
     rows = site.rows()
     running = site.state()
-    # Whole by its checksums, and yet no database: it is loaded beside the site's, which does not notice.
+    # The checksums match, but the dump is broken: it is loaded next to the site's database, which is not affected.
     rewrite(good, bad, lambda members: members.update(database=members["database"][:600] + b"\0" * 600))
     site.make("restore", "FILE=backups/bad.tar", fails=True)
     assert site.state() == running
     assert site.rows() == rows
-    # Loaded and put into place, and then the migrations fail: what was there comes back.
+    # The dump is loaded and swapped in, and then the migrations fail: the old data comes back.
     version = site.project.environment["TAG"]
     broken = f"FROM {site.project.slug}:{version}\\nUSER 0\\nRUN echo 'exit(1)' > manage.py\\nUSER 10001"
     releases = site.project.path / "data" / "releases"
@@ -332,7 +332,7 @@ def test_they_keep_out_of_each_others_way(site: Site) -> None:
         for command in (["deploy"], ["rollback", "TAG=any"], ["restore", "FILE=any"]):
             assert site.make(*command, fails=True) == ["make restore is running: wait for it"]
         assert restore.poll() is None
-        [name] = site.make("backup")  # waits for its turn: by night nobody would run it again
+        [name] = site.make("backup")  # waits instead of failing, because a nightly backup is not repeated
         assert restore.wait() == 0
     (site.project.path / name).unlink()
     assert site.rows()
@@ -348,7 +348,7 @@ def test_a_restore_that_was_killed_can_be_done_again(site: Site) -> None:
     assert site.state() == running
     site.make("deploy")
     assert site.rows() == rows
-    # In the moment in which things change places.
+    # Killed in the middle of the swap.
     site.compose("stop", "caddy", "web")
     taken = data / ".restored" / "was" / "site"
     taken.mkdir(parents=True)

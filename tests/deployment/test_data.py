@@ -1,4 +1,4 @@
-"""Whose data a host has: no other project, no other database and no other user gets at it."""
+"""The data on a host is protected from other projects, other databases and other users."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tests.support.data import COMMANDS, FILES, mode
 from tests.support.matrix import Combination
 from tests.support.updates import render
 
-# Stands in for Docker: it notes what it is asked for, and does nothing.
+# Stands in for Docker: it logs its arguments and does nothing else.
 DOCKER = '#!/bin/sh\necho "$@" >> {log}\n'
 
 
 @dataclass
 class Host:
-    """A project on a host whose Docker only notes what it is asked for."""
+    """A project on a host whose Docker only logs its arguments."""
 
     path: Path
     database: str
-    docker: str = 'case "$1" in ps) cat {running} ;; esac'  #: what it answers
+    docker: str = 'case "$1" in ps) cat {running} ;; esac'  #: the body of the Docker stand-in
 
     @property
     def slug(self) -> str:
@@ -34,11 +34,11 @@ class Host:
 
     @property
     def memory(self) -> Path:
-        """What says whose the data is."""
+        """The file that records whose data it is."""
         return self.path / "data" / "belongs-to"
 
     def make(self, *arguments: str) -> tuple[bool, list[str], list[str]]:
-        """Run `make`: whether it succeeded, what it printed, and what it asked Docker for."""
+        """Run `make`; return whether it succeeded, the lines that it printed, and its calls of Docker."""
         bin_, log = self.path.parent / f"{self.database}-bin", self.path.parent / f"{self.database}-log"
         running = self.path.parent / f"{self.database}-running"
         bin_.mkdir(exist_ok=True)
@@ -60,7 +60,7 @@ class Host:
         return result.returncode == 0, lines, log.read_text(encoding="utf-8").splitlines()
 
     def state(self) -> dict[str, tuple[int, str]]:
-        """Return every file that git ignores: its mode, and what it holds."""
+        """Return the mode and the content of every file that git ignores."""
         return {
             str(path): (path.stat().st_mode, path.read_text(encoding="utf-8") if path.is_file() else "")
             for folder in ("data", "backups", "secrets")
@@ -68,7 +68,7 @@ class Host:
         }
 
     def refuses(self, why: str) -> None:
-        """Assert that every command ends with one line that starts with `why`, and touches nothing."""
+        """Assert that every command fails with one line that starts with `why`, and changes nothing."""
         before = self.state()
         for command in COMMANDS:
             done, lines, asked = self.make(*command)
@@ -79,7 +79,7 @@ class Host:
             assert self.state() == before
 
     def deploys(self) -> None:
-        """Assert that `make deploy` gets through."""
+        """Assert that `make deploy` succeeds."""
         done, lines, asked = self.make("deploy")
         assert done, lines
         assert any(" up --detach --wait" in words for words in asked), asked
@@ -87,7 +87,7 @@ class Host:
 
 @pytest.fixture(scope="module", params=FILES)
 def rendered(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
-    """A project as it was rendered."""
+    """A freshly rendered project."""
     made = Host(tmp_path_factory.mktemp(request.param) / "project", request.param)
     render(template, made.path, Combination(made.slug, matrix.pick(database=request.param).answers).data)
     return made
@@ -95,7 +95,7 @@ def rendered(request: pytest.FixtureRequest, template: Path, tmp_path_factory: p
 
 @pytest.fixture
 def host(rendered: Host, tmp_path: Path) -> Host:
-    """A project that has its secrets, and a data/ that the last release made."""
+    """A project with its secrets, and with a data/ as the last release leaves it."""
     made = Host(shutil.copytree(rendered.path, tmp_path / "project"), rendered.database)
     made.make("secrets")
     (made.path / "production.env").write_text("SITE_HOST=localhost\n", encoding="utf-8")
@@ -107,7 +107,7 @@ def host(rendered: Host, tmp_path: Path) -> Host:
 
 
 def put(host: Host, database: str) -> None:
-    """Have in data/ what a kind of database leaves there."""
+    """Create the file in data/ by which a kind of database is recognised."""
     file = host.path / "data" / FILES[database][0]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
@@ -118,7 +118,7 @@ def test_another_project_is_refused(host: Host) -> None:
     assert host.memory.read_text(encoding="utf-8") == f"{host.slug} {FILES[host.database][1]}\n"
     host.memory.write_text(f"other {FILES[host.database][1]}\n", encoding="utf-8")
     host.refuses(f"data/ belongs to other, but project_slug is now {host.slug}: set it back to other")
-    # The last release wrote nothing down, but its containers are there.
+    # The last release recorded nothing, but its containers still exist.
     host.memory.unlink()
     (host.path.parent / f"{host.database}-running").write_text("other-production\n", encoding="utf-8")
     host.refuses(f"data/ belongs to other, but project_slug is now {host.slug}: set it back to other")
@@ -130,7 +130,7 @@ def test_another_database_is_refused(host: Host) -> None:
         host.memory.write_text(f"{host.slug} {FILES[other][1]}\n", encoding="utf-8")
         host.refuses(f"data/ was written by {FILES[other][1]}, and {kind} cannot read it")
         host.memory.unlink()
-    # The last release wrote nothing down, but the files tell.
+    # The last release recorded nothing, but the files show which database it was.
     (host.path / "data" / FILES[host.database][0]).unlink()
     put(host, "mariadb" if host.database == "postgres" else "postgres")
     host.refuses(f"data/ was written by another database, and {kind} cannot read it")
@@ -175,7 +175,7 @@ def test_nobody_else_can_read_it(host: Host) -> None:
     for path in (host.path / "data", host.path / "data" / "site", host.path / "backups", host.path / "secrets"):
         path.chmod(0o755)
     host.deploys()
-    host.make("backup")  # which finds no database here
+    host.make("backup")  # fails, because there is no database
     closed = [path for path in (host.path / "data").iterdir() if path.is_dir()]
     closed += [host.path / name for name in ("data", "backups", "secrets", "production.env")]
     closed += [host.memory, *(host.path / "secrets").iterdir()]
@@ -213,7 +213,7 @@ def test_a_swarm_refuses_another_major_version(template: Path, tmp_path: Path) -
     for running, refused in (("postgres:17@sha256:0a1", True), ("mirror.example.com:5000/postgres:18.1", False)):
         image.write_text(f"{running}\n", encoding="utf-8")
         done, lines, asked = swarm.make("deploy")
-        assert not done, "which it never gets to: somebody else is migrating"
+        assert not done, "the stand-in reports that another deploy is migrating"
         why = f"The volume {swarm.slug}_database was written by postgres 17, and postgres 18 cannot read it"
         assert lines[-1].startswith(why) == refused
         assert any(words.startswith("stack deploy") for words in asked) != refused

@@ -1,7 +1,7 @@
-"""Kubernetes: manifests that are valid, restricted and fit for the image, and a deploy that fails well.
+"""Kubernetes: the manifests are valid, restricted and fit the image, and a failed deploy changes nothing.
 
-The cluster here is a stand-in that keeps what the real kubectl brings, and the pods run on the Docker engine. A whole
-deploy on a real one is .github/workflows/kubernetes.yml, and runs there only.
+The real kubectl talks to a simulated API server, and the pods' containers run on the Docker engine. Only
+.github/workflows/kubernetes.yml deploys to a real cluster.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ STACKS: dict[str, dict[str, str | bool]] = {
     "postgres": {"database": "postgres", "use_celery": True},
     "mariadb": {"database": "mariadb", "use_drf": False, "multi_stage": False},
 }
-# The oldest that the README promises, and the newest that there is a schema for.
+# The oldest version that the README names, and the newest one with a schema.
 VERSIONS = ["1.30", "1.37"]
 ADDRESSES = {
     "DATABASE_URL": "postgres://app:0123456789@database.example.net:5432/app",
     "REDIS_URL": "redis://:0123456789@redis.example.net:6379",
 }
 COMPONENT = "app.kubernetes.io/component"
-# What the restricted profile allows beside the containers' own settings.
+# The kinds of volumes that the restricted profile allows.
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
-# What only the other ways to deploy have.
+# Words that belong to the other ways to deploy.
 ELSEWHERE = (
     r"compose\.production|scripts/(production|backup|restore)|make (backup|restore)|\b(data|backups)/\n|SITE_HOST"
     r"|(?i:caddy|swarm)"
@@ -61,7 +61,7 @@ Object = dict[str, Any]
 
 @pytest.fixture(scope="module", params=STACKS)
 def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
-    """A project with its secrets and with names of its own, and a kubectl that knows no cluster."""
+    """A project with its secrets and host names, and a kubectl without a cluster."""
     answers = {**matrix.pick(**STACKS[request.param]).answers, "deploy": "kubernetes"}
     combination = Combination(f"slipway-kubernetes-{request.param}", answers)
     project = make_project(copie_session, engine, combination)
@@ -92,7 +92,7 @@ def overlays(site: Project) -> list[str]:
 
 
 def build(site: Project, overlay: str) -> list[Object]:
-    """Return the manifests that an overlay makes."""
+    """Return an overlay's manifests."""
     return list(yaml.safe_load_all(site.run("kubectl", "kustomize", f"deploy/kubernetes/overlays/{overlay}")))
 
 
@@ -115,19 +115,19 @@ def built(site: Project) -> dict[str, list[Object]]:
 
 
 def chosen(selector: Object, template: Object) -> bool:
-    """Tell whether a selector of labels chooses a pod."""
+    """Return whether a label selector matches a pod."""
     labels: dict[str, str] = template["metadata"]["labels"]
     return all(labels.get(name) == value for name, value in selector["matchLabels"].items())
 
 
 def number(site: Project, file: str, pattern: str) -> int:
-    """Return a number that stands in one of the project's files."""
+    """Return the number that a pattern finds in one of the project's files."""
     found = re.search(pattern, (site.path / file).read_text(encoding="utf-8"))
     assert found, f"{file} lacks {pattern}"
     return int(found[1])
 
 
-# --- what is there -----------------------------------------------------------------------------------------------
+# --- the manifests -----------------------------------------------------------------------------------------------
 
 
 def test_files_are_clean(site: Project) -> None:
@@ -144,7 +144,7 @@ def test_files_are_clean(site: Project) -> None:
         rendered.a_worker_has_its_logs,
     ):
         check(site)
-    assert not [name for name in texts if "secrets/" in name], "git has secrets"
+    assert not [name for name in texts if "secrets/" in name], "secrets are in git"
     assert ("deploy/kubernetes/base/worker.yaml" in texts) == site.combination.answers["use_celery"]
 
 
@@ -180,7 +180,7 @@ def test_every_container_fits_the_restricted_profile(site: Project, built: dict[
             assert own["fsGroup"] == uid, name
             assert own["seccompProfile"] == {"type": "RuntimeDefault"}, name
             assert all(volume.keys() - {"name"} <= VOLUMES for volume in pod["volumes"]), name
-            assert not {"initContainers", "ephemeralContainers"} & pod.keys(), "they need these checks too"
+            assert not {"initContainers", "ephemeralContainers"} & pod.keys(), "check these containers too"
             for container in pod["containers"]:
                 assert container["securityContext"] == {
                     "allowPrivilegeEscalation": False,
@@ -209,7 +209,7 @@ def test_probes_ask_for_what_the_site_answers(site: Project, built: dict[str, li
         }
         assert all(probe["httpGet"].keys() == {"path", "port"} for probe in probes.values())
         assert all(probe["httpGet"]["port"] == port["name"] for probe in probes.values())
-        # The site waits 3 seconds for its database and 2 x 1 for Redis before it says that it is not ready.
+        # The site waits up to 3 seconds for its database and 2 x 1 for Redis before it answers that it is not ready.
         assert probes["readiness"]["timeoutSeconds"] > 5
         for name in {"worker", "beat"} & templates(manifests).keys():
             [container] = templates(manifests)[name]["spec"]["containers"]
@@ -217,7 +217,7 @@ def test_probes_ask_for_what_the_site_answers(site: Project, built: dict[str, li
             assert heartbeat
             for probe in (container["startupProbe"], container["livenessProbe"]):
                 assert f"find {heartbeat[1]} -newermt" in probe["exec"]["command"][-1]
-                assert "$(" not in probe["exec"]["command"][-1], "Kubernetes may take that for a variable"
+                assert "$(" not in probe["exec"]["command"][-1], "Kubernetes may expand this as a variable"
 
 
 def test_whatever_stops_gets_the_time_it_takes(site: Project, built: dict[str, list[Object]]) -> None:
@@ -247,19 +247,23 @@ def test_autoscaler_budget_and_replicas_fit_together(site: Project, built: dict[
             "kind": web["kind"],
             "name": web["metadata"]["name"],
         }
-        assert "replicas" not in web["spec"], "a deploy would set back what the autoscaler did"
-        assert web["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"], "a share of what?"
+        assert "replicas" not in web["spec"], "a deploy would reset the autoscaler's number"
+        assert web["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"], (
+            "the autoscaler's percentage refers to this"
+        )
         assert scaler["minReplicas"] < scaler["maxReplicas"]
-        # A host can always be emptied, and in production somebody serves meanwhile.
+        # A host can be drained at any time, and in production another pod serves meanwhile.
         assert budget["maxUnavailable"] == 1
         assert scaler["minReplicas"] >= (2 if overlay == "production" else 1)
         workers = number(site, "Dockerfile", r"GRANIAN_WORKERS=(\d+)")
         threads = number(site, "Dockerfile", r"GRANIAN_BLOCKING_THREADS=(\d+)")
-        pods = 2 * scaler["maxReplicas"]  # in a rollout, with the old ones that are still at work
-        assert pods * workers * threads <= 80, "PostgreSQL's default is 100 connections, and others need some"
+        pods = 2 * scaler["maxReplicas"]  # during a rollout, old pods still run
+        assert pods * workers * threads <= 80, (
+            "PostgreSQL allows 100 connections by default, and other clients need some"
+        )
         for spread in web["spec"]["template"]["spec"]["topologySpreadConstraints"]:
             assert chosen(spread["labelSelector"], web["spec"]["template"])
-            assert spread["whenUnsatisfiable"] == "ScheduleAnyway", "a single host would take no second pod"
+            assert spread["whenUnsatisfiable"] == "ScheduleAnyway", "a cluster with one host could not run a second pod"
 
 
 def test_selectors_choose_the_pods_that_they_mean(built: dict[str, list[Object]]) -> None:
@@ -320,7 +324,7 @@ def test_every_name_leads_somewhere(site: Project, built: dict[str, list[Object]
             ingress["spec"]["tls"][0]["hosts"] == [settings["ALLOWED_HOSTS"]] == [ingress["spec"]["rules"][0]["host"]]
         )
         assert "example.net" in settings["ALLOWED_HOSTS"]
-        # Until `make deploy` puts a version in its place, which no `latest` may be.
+        # A placeholder, which `make deploy` replaces with a version.
         images = {template["spec"]["containers"][0]["image"] for template in templates(manifests).values()}
         assert images == {f"registry.example.net/{site.slug}:set-by-make-deploy"}
         assert "latest" not in yaml.safe_dump(manifests)
@@ -346,11 +350,11 @@ def test_a_changed_setting_or_secret_gives_new_pods(site: Project, built: dict[s
     assert of(build(site, "production"), "Deployment")["web"]["spec"]["template"] == before
 
 
-# --- what the image makes of it ----------------------------------------------------------------------------------
+# --- the containers ----------------------------------------------------------------------------------
 
 
 def start(site: Project, name: str, template: Object, settings: dict[str, str], folder: Path) -> str:
-    """Start a pod's container as the kubelet would, with the same rights, files and limits; return its name."""
+    """Start a pod's container with the rights, files and limits of its manifest; return its name."""
     pod = template["spec"]
     [container] = pod["containers"]
     options = ["--name", f"{site.slug}-{name}", "--network", f"{site.slug}_default", "--no-healthcheck"]
@@ -367,12 +371,12 @@ def start(site: Project, name: str, template: Object, settings: dict[str, str], 
 
 
 def answers(url: str) -> None:
-    """Ask as the kubelet does, by the pod's address; AssertionError or OSError if the answer is not 200."""
+    """Send a request as the kubelet does, to the pod's address; AssertionError or OSError unless it gets 200."""
     assert get(url, {"Host": "10.1.2.3:8000"}).status == 200
 
 
 def passes(probe: Object, ask: Callable[[], object]) -> None:
-    """Ask as often as a probe does, until it passes; AssertionError if it never does."""
+    """Repeat a check until it passes, as often as a probe would; AssertionError if it never passes."""
     for _ in range(probe["failureThreshold"]):
         with suppress(AssertionError, OSError):
             ask()
@@ -391,7 +395,7 @@ def test_the_image_runs_as_its_pods_say(site: Project, built: dict[str, list[Obj
     for name in (name.removesuffix("_FILE") for name in settings if name.endswith("_FILE")):
         (tmp_path / name.lower()).write_text(values[name], encoding="utf-8")
     tmp_path.chmod(0o755)
-    # The ingress controller is here.
+    # The ingress controller's network.
     network = json.loads(site.docker("network", "inspect", f"{site.slug}_default"))[0]["IPAM"]["Config"][0]["Subnet"]
     migrate = start(site, "migrate", pods["migrate"], settings, tmp_path)
     assert site.docker("wait", migrate).strip() == "0", site.docker("logs", migrate)
@@ -413,7 +417,7 @@ def test_the_image_runs_as_its_pods_say(site: Project, built: dict[str, list[Obj
             proxied = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
             assert get(site.address(container) + "/", {"Host": settings["ALLOWED_HOSTS"], **proxied}).status == 200
             assert get(site.address(container) + "/", {"Host": "other.example.net"}).status == 400
-            # Lost with the pod, an upload would be: so it fails.
+            # An upload must fail, because it would be lost with the pod.
             assert "Read-only file system" in site.docker("exec", container, "mkdir", "/data/media", fails=True)
         assert site.docker("exec", container, "id", "-u").strip() == str(template["spec"]["securityContext"]["fsGroup"])
         grace = template["spec"].get("terminationGracePeriodSeconds", 30)
@@ -426,7 +430,7 @@ def test_the_image_runs_as_its_pods_say(site: Project, built: dict[str, list[Obj
 
 @pytest.fixture
 def cluster(site: Project, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster in which version v1 runs."""
+    """A simulated cluster that runs version v1."""
     cluster = Cluster()
     site.environment |= {"KUBECONFIG": str(cluster.kubeconfig(tmp_path / "config")), "HOME": str(tmp_path)}
     site.run("make", "deploy", "TAG=v1")
@@ -436,13 +440,13 @@ def cluster(site: Project, tmp_path: Path) -> Iterator[Cluster]:
 
 
 def running(site: Project, cluster: Cluster) -> set[str]:
-    """Return the versions that the Deployments ask for."""
+    """Return the versions in the Deployments' manifests."""
     names = ["web", *(["worker", "beat"] if site.combination.answers["use_celery"] else [])]
     return {cluster.image(name).removeprefix(f"registry.example.net/{site.slug}") for name in names}
 
 
 def sentence(said: str) -> str:
-    """Return the last line that is not make's."""
+    """Return the last line that make itself did not print."""
     return next(line for line in reversed(said.splitlines()) if not line.startswith("make"))
 
 
@@ -461,7 +465,7 @@ def test_the_migrations_come_after_the_settings_and_before_the_pods(site: Projec
     assert running(site, cluster) == {f":{version}"}
     digest = "sha256:" + "0" * 64
     site.run("make", "deploy", f"TAG={digest}", "OVERLAY=staging")
-    assert running(site, cluster) == {f":{version}"}, "staging is another namespace"
+    assert running(site, cluster) == {f":{version}"}, "a deploy to staging changed production"
     site.run("make", "deploy", f"TAG={digest}")
     assert running(site, cluster) == {f"@{digest}"}
 
@@ -474,7 +478,7 @@ def test_a_failed_migration_leaves_the_version_that_runs(site: Project, cluster:
     said = site.run("make", "deploy", "TAG=unpullable", fails=True)
     assert sentence(said) == "unpullable cannot be started, and the running version stays up: see the message above"
     assert running(site, cluster) == {":v1"}
-    assert not cluster.get("Job", "migrate"), "it would go on trying"
+    assert not cluster.get("Job", "migrate"), "the Job would keep trying to pull the image"
     site.run("make", "deploy", "TAG=v2")
     assert running(site, cluster) == {":v2"}
 
@@ -505,7 +509,7 @@ def test_an_earlier_version_comes_back_by_its_tag(site: Project, cluster: Cluste
     cluster.log.clear()
     site.run("make", "rollback", "TAG=v1")
     assert running(site, cluster) == {":v1"}
-    assert not [line for line in cluster.log if "Job" in line], "a rollback migrates nothing"
+    assert not [line for line in cluster.log if "Job" in line], "a rollback ran migrations"
     assert sentence(site.run("make", "rollback", fails=True)).startswith("Which version? Run make rollback TAG=...")
 
 

@@ -1,4 +1,4 @@
-"""Data of an older release, and of an older server: it outlives an update, and what would destroy it is refused."""
+"""Data of an older release or an older server survives an update, and commands that would destroy it are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.rotates(
     touched_by=["hooks/deploy/compose.sh", "*/production.sh*", "*backup*", "*restore*", "hooks/production/*"],
 )
 
-# The last release whose hosts have no data/belongs-to.
+# The last release without data/belongs-to.
 BEFORE = "v0.2.0"
 
 
@@ -50,7 +50,7 @@ class Site:
         return self.project.docker("exec", f"{self.slug}-production-web-1", *command).strip()
 
     def add_rows(self) -> None:
-        """Have two accounts, and an upload."""
+        """Create two accounts and an upload."""
         users = "[User.objects.create_user(name, password='correct horse') for name in ('ada', 'eve')]"
         upload = "default_storage.save('note.txt', ContentFile(b'kept'))"
         self.shell(
@@ -59,7 +59,7 @@ class Site:
         )
 
     def rows(self) -> str:
-        """Return what `add_rows` made, as it is now."""
+        """Return the current state of what `add_rows` created."""
         found = "*User.objects.order_by('username').values_list('username', flat=True)"
         log_in = "authenticate(request=HttpRequest(), username='ada', password='correct horse')"
         return self.shell(
@@ -69,13 +69,13 @@ class Site:
         )
 
     def running(self) -> list[str]:
-        """Return the containers that run, and since when."""
+        """Return the running containers, and when each started."""
         label = f"label=com.docker.compose.project={self.slug}-production"
         ids = self.project.docker("ps", "--quiet", "--filter", label).split()
         return sorted(self.project.docker("inspect", "--format", "{{.Name}} {{.State.StartedAt}}", *ids).splitlines())
 
     def refuses(self, why: str) -> None:
-        """Assert that every command says why it refuses, and that what runs goes on."""
+        """Assert that every command fails with `why`, and that the site keeps running."""
         before = self.running(), self.rows()
         for command in COMMANDS:
             [line] = self.make(*command, fails=True)
@@ -98,7 +98,7 @@ ROWS = "ada eve ada b'kept'"
 
 
 def prepare(project: Project, number: int) -> Site:
-    """Give a project its secrets, and ports and a network that are free."""
+    """Create a project's secrets, and give it free ports and a free subnet."""
     site = Site(project)
     site.make("secrets")
     (project.path / "production.env").write_text(
@@ -110,7 +110,7 @@ def prepare(project: Project, number: int) -> Site:
 
 
 def remove(project: Project) -> None:
-    """Remove the production of a project, under each name that it had."""
+    """Remove a project's production containers and images, under both of its names."""
     for slug in (project.slug, f"{project.slug}-too"):
         name = shlex.quote(f"{slug}-production")
         script = f"cd / && docker compose --project-name {name} down --volumes --timeout 1"
@@ -120,7 +120,7 @@ def remove(project: Project) -> None:
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def older(request: pytest.FixtureRequest, template: Path, tmp_path: Path, engine: Engine) -> Iterator[Site]:
-    """A project that the last release made and deployed, with data."""
+    """A project that was generated and deployed with the last release, with data."""
     ensure_image(engine, "caddy:2")
     number = 80 + list(FILES).index(request.param)
     answers = matrix.pick(database=request.param, use_celery=False).answers
@@ -139,7 +139,7 @@ def older(request: pytest.FixtureRequest, template: Path, tmp_path: Path, engine
 
 def test_an_older_deployment_goes_on(older: Site) -> None:
     data, database = older.project.path / "data", older.project.database
-    # Neither under another name nor with another database, with which the same update comes.
+    # An update that also changes the project's name or its database: refused.
     older.update(f"project_slug={older.slug}-too")
     older.refuses(f"data/ belongs to {older.slug}, but project_slug is now {older.slug}-too")
     older.undo()
@@ -149,7 +149,7 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
         older.make("secrets")
     older.refuses(f"data/ was written by another database, and {FILES[other][1]} cannot read it")
     older.undo()
-    # As it is, and before the first deploy already.
+    # A plain update: backup and restore work, also before the next deploy.
     older.update()
     [backup] = older.make("backup")
     assert older.make("restore", f"FILE={backup}")[-1].startswith(f"{backup} is restored")
@@ -165,7 +165,7 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
         assert older.make("restore", f"FILE={backup}")[-1].startswith(f"{backup} is restored")
         owns_its_database_alone(older)
         assert older.rows() == ROWS
-    # And under another name, as the README says.
+    # Another name, with the README's steps.
     said = older.update(f"project_slug={older.slug}-too")
     assert f"A host where {older.slug} is deployed refuses {older.slug}-too" in said
     older.refuses(f"data/ belongs to {older.slug}, but project_slug is now {older.slug}-too")
@@ -180,7 +180,7 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
 
 
 def owns_its_database_alone(site: Site) -> None:
-    """Assert that the application can work with its tables, and can do nothing as the server's user."""
+    """Assert that the application's role can change its tables, but has no rights on the server."""
     query = (
         "from django.db import connection\n"
         "with connection.cursor() as cursor:\n"
@@ -200,7 +200,7 @@ def owns_its_database_alone(site: Site) -> None:
     ):
         with pytest.raises(CommandError, match="permission denied"):
             site.shell(query % refused)
-    # And nobody logs in from elsewhere as those who can.
+    # The superuser cannot log in over the network.
     for role in ("postgres", "bootstrap"):
         with pytest.raises(CommandError, match=r"authentication failed|not permitted to log in"):
             site.shell(
@@ -215,7 +215,7 @@ def test_the_steps_from_an_older_major_version_of_postgres(copie_session: Copie,
     combination = Combination("slipway-major", matrix.pick(database="postgres", use_celery=False).answers)
     project = render_project(copie_session, engine, combination)
     new = ("image: postgres:18", "data/postgres:/var/lib/postgresql")
-    old = ("image: postgres:17", "data/postgres:/var/lib/postgresql/data")  # where 17 has its data
+    old = ("image: postgres:17", "data/postgres:/var/lib/postgresql/data")  # 17 keeps its data there
     try:
         for before, after in zip(new, old, strict=True):
             project.edit("compose.production.yaml", f"{before}\n", f"{after}\n")

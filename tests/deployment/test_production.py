@@ -1,4 +1,4 @@
-"""Production on one host, deployed as the README says: hardened, behind HTTPS, and robust when things break."""
+"""Production on one host, deployed as in the README: hardened, behind HTTPS, and robust against failures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.rotates(
 )
 
 
-# The database on a small disk, in memory. The holder keeps it from being emptied when the database restarts.
+# The database on a small disk in memory. The holder keeps the disk mounted while the database restarts.
 SMALL_DISK = """
 services:
   {service}:
@@ -69,7 +69,7 @@ STACKS: dict[str, dict[str, str | bool]] = {
 
 @pytest.fixture(scope="module", params=STACKS)
 def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Production]:
-    """A project with an app of its own, committed, and not yet deployed."""
+    """A project with an app that stores rows, committed and not yet deployed."""
     ensure_image(engine, "caddy:2")
     combination = Combination(f"slipway-production-{request.param}", matrix.pick(**STACKS[request.param]).answers)
     project = make_project(copie_session, engine, combination)
@@ -105,7 +105,7 @@ def test_it_says_what_is_missing(site: Production) -> None:
     (path / "untidy.txt").touch()
     assert "commit them" in site.make("deploy", fails=True)
     (path / "untidy.txt").unlink()
-    assert site.project.run("git", "status", "--porcelain") == "", "git sees neither secrets nor data"
+    assert site.project.run("git", "status", "--porcelain") == "", "git does not ignore the secrets or the data"
 
 
 def test_it_is_deployed_with_one_command(site: Production) -> None:
@@ -169,14 +169,14 @@ def test_its_answers_are_safe_to_show(site: Production) -> None:
 def test_forged_headers_are_not_believed(site: Production) -> None:
     forged = {"X-Forwarded-Proto": "http", "X-Forwarded-For": "1.2.3.4", "X-Forwarded-Host": "evil.example"}
     assert site.status("/", headers=forged) == 200
-    # Past the proxy, from where nobody is trusted: it is plain HTTP whatever is said.
+    # Without the proxy, from an address that is not trusted: the request counts as plain HTTP.
     code = (
         "import http.client; c = http.client.HTTPConnection('127.0.0.1', 8000);"
         "c.request('GET', '/', headers={'Host': 'localhost', 'X-Forwarded-Proto': 'https'});"
         "print(c.getresponse().status)"
     )
     assert site.compose("exec", "-T", "web", "python", "-c", code).strip() == "301"
-    # And a wrong password counts for the address that it came from.
+    # A wrong password is counted for the client's real address.
     _, headers, _ = site.ask("/admin/login/")
     token = next(each for each in headers["set-cookie"] if "csrftoken=" in each).split("csrftoken=")[1].split(";")[0]
     context = any_certificate()
@@ -235,11 +235,11 @@ def test_another_name_is_not_served(site: Production) -> None:
 
 
 def test_a_body_that_is_too_large_is_refused(site: Production) -> None:
-    # Its length alone is enough: not a byte of it was sent.
+    # The header is enough: no byte of the body is sent.
     status, headers, _ = site.ask("/admin/login/", "POST", {"Content-Length": "100000000"}, timeout=5)
     assert status == 413
     assert "server" not in headers
-    # Without a length Django takes it for empty, and whoever goes on sending is cut off.
+    # Without a length, Django reads the body as empty, and a client that keeps sending is disconnected.
     start = time.monotonic()
     assert site.status("/admin/login/", method="POST", body=iter([b"x" * 1_000_000] * 100)) in {0, 403, 413, 502}
     assert time.monotonic() - start < 20
@@ -288,7 +288,7 @@ def test_no_acknowledged_write_is_lost_when_the_database_goes_away(site: Product
         until(lambda: len(load.acknowledged) > 50, 30)
         site.compose("stop", "database")
         before = len(load.answers)
-        # Each of the site's eight threads has met it five times.
+        # On average, each of the site's eight threads has failed five times.
         until(lambda: len(load.answers) - before >= 40, 90)
         assert site.status("/livez") == 200
         assert site.status("/readyz", timeout=10) == 503
@@ -407,7 +407,7 @@ def test_mail_leaves_through_a_real_server(site: Production) -> None:
             return "250 OK"
 
     network = site.project.inspect(f"{site.project.slug}-production_frontend")
-    gateway = next(ip_network(network["IPAM"]["Config"][0]["Subnet"]).hosts())  # which is this machine
+    gateway = next(ip_network(network["IPAM"]["Config"][0]["Subnet"]).hosts())  # this machine
     server = Controller(Inbox(), hostname=str(gateway), port=free_port())
     send = ["exec", "-T", "web", "python", "manage.py", "sendtestemail", "ada@example.com"]
     assert "No mail can be sent: set EMAIL_URL" in site.compose(*send, fails=True)
@@ -454,10 +454,10 @@ def test_a_full_disk_loses_nothing(site: Production, tmp_path: Path) -> None:
             before = len(load.answers)
             until(lambda: len(load.answers) - before >= 20, 30)
             assert site.status("/livez") == 200
-            # What is there can be read. InnoDB may end for want of room to roll back, and start again.
+            # Reads still work, except that InnoDB may exit if it has no space to roll back, and restart.
             assert site.status("/ledger/") in {200, 503 if innodb else 200}
             if site.project.database == "postgres":
-                # It needs room for its log of changes as well: without, the server ends, and starts in vain.
+                # Without space for its write-ahead log, the server exits, and cannot start again.
                 change = "SELECT pg_create_restore_point('any'), pg_switch_wal()"
                 change = f'for each in $(seq 100); do psql --username app --command "{change}"; done'
                 site.compose("exec", "-T", "database", "sh", "-ec", change, fails=True)
@@ -465,7 +465,7 @@ def test_a_full_disk_loses_nothing(site: Production, tmp_path: Path) -> None:
             refused = load.answers[before:]
             site.compose("exec", "-T", "holder", "rm", "/disk/filler")
             until(lambda: {status for status, _ in load.answers[-8:]} == {201}, 90)
-        # InnoDB may end before it has told the site.
+        # InnoDB may exit before it reports the full disk to the site.
         logs = site.compose("logs", "--no-log-prefix", service if innodb else "web")
         assert re.search("is full|No space left|Out of disk space", logs)
         assert load.acknowledged <= site.numbers()

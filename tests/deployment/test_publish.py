@@ -1,6 +1,6 @@
-"""From a push to production: each step of the generated workflows, run as a runner of GitHub's does.
+"""From a push to production: the steps of the generated workflows, run as on a GitHub runner.
 
-The runner has a Docker of its own, for the workflow needs images that are kept in containerd, as its real one does.
+The runner has its own Docker with the containerd image store, which the workflow needs and GitHub's runners have.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ IMAGE = f"{REGISTRY}/team/site"
 HOME = "/home/runner"
 PRODUCTION = f"{HOME}/production"
 
-# What takes GitHub, or the world: the report says so.
+# What only GitHub or the internet can show; the report lists it.
 ELSEWHERE = (
-    "The image for arm64 was built and started on this machine's processor: GitHub has one of its own for it.",
-    "The SBOM and the scan came from stand-ins for Syft and Grype, whose images and database are not to be had here; "
-    "they were called as those are, and told what was found.",
-    "Images went to Debian's docker-registry, which asks for no password: GHCR, Docker Hub and the job's token, "
-    "with its permissions, were not asked.",
-    "The deployment's SSH led to the same machine; GitHub's environment and queue decided nothing.",
+    "The arm64 image was built and started on this machine's architecture; GitHub has arm64 machines.",
+    "The SBOM and the scan came from stand-ins for Syft and Grype, whose images and database are not available here; "
+    "the stand-ins check how they are called.",
+    "Images were pushed to Debian's docker-registry, without a password: GHCR, Docker Hub and the permissions of the "
+    "job's token were not tested.",
+    "SSH led to the same machine; GitHub's environments and concurrency groups were not tested.",
 )
 
 
 @dataclass
 class Push:
-    """A commit that was pushed, as a branch or as a tag."""
+    """A pushed commit, on a branch or as a tag."""
 
     sha: str
     tag: str = ""
@@ -57,7 +57,7 @@ class Push:
 
     @property
     def version(self) -> str:
-        """The name that its image gets."""
+        """The tag of its image."""
         return self.sha[:12]
 
 
@@ -69,20 +69,20 @@ class Runner:
         self.name = f"{project.slug}-runner"
 
     def remove(self) -> None:
-        """Leave nothing of it, nor of one whose tests were killed."""
+        """Remove the runner, or one that a killed run left behind."""
         self.project.run("sh", "-c", f"docker rm --force {self.name}; docker image rm --force {self.name} || true")
 
     def start(self) -> None:
-        """Start it, with the images that the world would give and the registry beside it."""
+        """Start the runner, with a registry and the images that it would otherwise pull."""
         self.remove()
         names = [*matrix.images(self.project.combination), "caddy:2", "registry:2"]
         for name in names:
             ensure_image(self.project.engine, name)
-        own = "slipway/debian:testing"  # which the engine's stand-ins are made from
+        own = "slipway/debian:testing"  # the base of the engine's stand-ins
         made = self.project.docker("image", "ls", "--quiet", own).strip()
         base = ["--build-arg", f"BASE={own}"] if made else []
         self.project.docker("build", "--quiet", "--tag", self.name, *base, str(RUNNER))
-        # All that it keeps is in memory: that is faster, and gone with it.
+        # In memory, which is faster and leaves nothing behind.
         options = ["--privileged", "--init", "--tmpfs", "/var/lib/docker:exec", "--name", self.name]
         self.project.docker("run", "--detach", *options, self.name)
         self.sh("timeout 60 sh -c 'until docker version > /dev/null 2>&1; do sleep 0.2; done'", user="root")
@@ -100,14 +100,14 @@ class Runner:
     def sh(
         self, script: str, *options: str, at: str = HOME, user: str = "runner", fails: bool = False, **variables: str
     ) -> str:
-        """Run a script of bash in it, and return what it printed."""
+        """Run a bash script on the runner, and return what it printed."""
         environment = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
         where = ["--user", user, "--workdir", at]
         command = ["bash", "--noprofile", "--norc", "-e", *options, "-c", script]
         return self.project.docker("exec", *where, *environment, self.name, *command, fails=fails)
 
     def push(self, message: str, tag: str = "") -> Push:
-        """Commit what the project has, push it to what stands for GitHub, and return that."""
+        """Commit all changes, push them to the stand-in for GitHub, and return the push."""
         identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
         self.project.run("git", "add", "--all")
         self.project.run("git", *identity, "commit", "--quiet", "--allow-empty", "--message", message)
@@ -136,7 +136,7 @@ class Runner:
             "RUNNER_TEMP": f"{HOME}/temp",
         }
         environment |= known(document.get("env", {})) | known(definition.get("env", {}))
-        # What only the world gives.
+        # The real ones would be pulled.
         environment |= {"SBOM_GENERATOR": "sbom", "SCANNER": "scanner"}
         assert document["defaults"] == {"run": {"shell": "bash"}}
         said = []
@@ -150,7 +150,7 @@ class Runner:
             wanted = name == fails
             variables = environment | known(step.get("env", {}))
             said.append(self.sh(step["run"], "-o", "pipefail", at=f"{HOME}/work", fails=wanted, **variables))
-            if wanted:  # a machine of GitHub's is used once
+            if wanted:  # GitHub uses a new machine for each job
                 self.sh(f"docker compose --project-name {self.project.slug} down --volumes --timeout 1")
                 return said[-1]
             lines = self.sh("cat temp/env").splitlines()
@@ -161,7 +161,7 @@ class Runner:
         return "\n".join([*said, self.sh("cat temp/summary")])
 
     def known(self, push: Push, variant: dict[str, str]) -> Callable[[dict[str, str]], dict[str, str]]:
-        """Return what fills in GitHub's expressions; KeyError at one that nobody has thought about."""
+        """Return a function that fills in GitHub's expressions; KeyError for an unknown expression."""
         values = {
             "vars.IMAGE || format('ghcr.io/{0}', github.repository)": IMAGE.replace("team/site", "Team/Site"),
             "vars.REGISTRY_USER || github.actor": "team",
@@ -179,25 +179,25 @@ class Runner:
         }
 
     def publish(self, push: Push, *archs: str) -> None:
-        """Run all that follows from a push, but its check and its deployment; an image stands for one not built."""
+        """Run the jobs between check and deploy; without an arm64 image, another one takes its place."""
         push.said = "\n".join(self.job(push, "image", arch=arch) for arch in archs)
         push.outputs["image"].setdefault("arm64", push.outputs["image"][archs[-1]])
         push.said += self.job(push, "publish")
 
     def tags(self) -> set[str]:
-        """Return the names that the registry knows."""
+        """Return the tags in the registry."""
         answer = json.loads(self.sh(f"curl --silent http://{REGISTRY}/v2/team/site/tags/list"))
         return set(answer.get("tags") or [])
 
     def digest(self, tag: str) -> str:
-        """Return the digest that a name has in the registry."""
+        """Return the digest of a tag in the registry."""
         inspect = f"docker buildx imagetools inspect --format '{{{{ json .Manifest }}}}' {IMAGE}:{tag}"
         return str(json.loads(self.sh(inspect))["digest"])
 
 
 @pytest.fixture(scope="module")
 def runner(copie_session: Copie, engine: Engine) -> Iterator[Runner]:
-    """A runner, and a project with a database server and a queue that has not been pushed yet."""
+    """A runner for a project with PostgreSQL and Celery that has not been pushed yet."""
     answers = {**matrix.pick(database="postgres", use_celery=True).answers, "deploy": "compose"}
     project = make_project(copie_session, engine, Combination("slipway-publish", answers))
     made = Runner(project)
@@ -219,7 +219,7 @@ def first(runner: Runner) -> Push:
 
 @pytest.fixture(scope="module")
 def second(runner: Runner, first: Push) -> Push:
-    """The next one, published by a machine that has built nothing before."""
+    """The next commit, published by a machine with an empty build cache."""
     runner.sh("docker builder prune --all --force")
     runner.project.edit("templates/home.html", "Welcome.", "Welcome to the next version.")
     push = runner.push("Greet")
@@ -228,12 +228,14 @@ def second(runner: Runner, first: Push) -> Push:
 
 
 def test_only_run_steps_and_the_checkout(runner: Runner) -> None:
-    """Whatever else a workflow used would be run by nobody before a user's push."""
+    """The runner here cannot run other actions: they would be untested."""
     for name in ("ci.yml", "publish.yml"):
         for job in workflow(runner.project.path, name)["jobs"].values():
             steps = job["steps"]
             assert all("run" in step or "checkout" in step["uses"] for step in steps)
-            assert not any({"if", "continue-on-error"} & step.keys() for step in steps), "one that fails ends its job"
+            assert not any({"if", "continue-on-error"} & step.keys() for step in steps), (
+                "a failed step must end its job"
+            )
             assert "timeout-minutes" in job
         text = (runner.project.path / ".github" / "workflows" / name).read_text(encoding="utf-8")
         for used, comment in re.findall(r"uses: ([^.\s]\S*)(.*)", text):
@@ -248,7 +250,7 @@ def test_no_job_may_more_than_it_does(runner: Runner) -> None:
         "check": {"contents": "read"},
         "image": {"contents": "read", "packages": "write"},
         "publish": {"packages": "write"},
-        "deploy": None,  # and so none, by the workflow's own
+        "deploy": None,  # inherits the workflow's empty permissions
     }
     assert [job.get("needs") for job in document["jobs"].values()] == [None, "check", "image", "publish"]
     for tool in ("SBOM_GENERATOR", "SCANNER"):
@@ -256,7 +258,7 @@ def test_no_job_may_more_than_it_does(runner: Runner) -> None:
 
 
 def test_it_is_checked_in_its_image(runner: Runner, record: Any) -> None:
-    """On the engine of all other tests, which has most of its layers: this asks nothing special of Docker."""
+    """On the shared engine, which has most of the layers: this job needs no special Docker."""
     record("elsewhere", "\n".join(ELSEWHERE))
     steps = workflow(runner.project.path, "publish.yml")["jobs"]["check"]["steps"]
     assert workflow(runner.project.path, "ci.yml")["jobs"]["check"]["steps"] == [*steps, {"run": "make build"}]
@@ -296,10 +298,10 @@ def test_another_machine_builds_from_the_cache(runner: Runner, second: Push) -> 
 
 def test_a_name_stays_with_what_it_was_given_to(runner: Runner, first: Push, second: Push) -> None:
     before = runner.digest(first.version)
-    # Built anew, it has another digest, as second's.
+    # A second build of the same commit has another digest; here, `second`'s image stands for it.
     tagged = Push(first.sha, "v1.0.0", outputs={"image": second.outputs["image"]})
     runner.job(tagged, "publish")
-    assert runner.digest(first.version) == before, "a commit has one image"
+    assert runner.digest(first.version) == before, "the tag of a commit was moved"
     assert runner.digest("v1.0.0") == before
     moved = Push(second.sha, "v1.0.0", outputs={"image": second.outputs["image"]})
     said = runner.job(moved, "publish", fails="Tag the tested images")
@@ -317,7 +319,7 @@ def test_what_does_not_serve_is_not_published(runner: Runner, second: Push) -> N
 
 
 def test_what_can_be_exploited_is_not_published(runner: Runner, first: Push) -> None:
-    """What is named comes later: the scan comes before the push, in a job that all others need."""
+    """The scan comes before the push, in a job that all later ones need."""
     steps = {step.get("name"): step for step in workflow(runner.project.path, "publish.yml")["jobs"]["image"]["steps"]}
     assert [*steps][-2:] == ["Scan", "Push"]
     built = first.outputs["image"]["amd64"]
@@ -328,10 +330,12 @@ def test_what_can_be_exploited_is_not_published(runner: Runner, first: Push) -> 
 
 
 def test_it_is_deployed_by_its_digest_and_rolled_back_by_its_name(runner: Runner, first: Push, second: Push) -> None:
-    """On a host that has built nothing: what runs comes from the registry."""
+    """On a host that builds nothing: its images come from the registry."""
 
     def forget(push: Push) -> None:
-        runner.sh(f"docker image rm --force $(docker image ls --quiet {IMAGE} | sort -u) || true")  # but what runs
+        runner.sh(
+            f"docker image rm --force $(docker image ls --quiet {IMAGE} | sort -u) || true"
+        )  # keeps the running one
         runner.sh(f"docker image inspect {IMAGE}:{push.version}", fails=True)
         runner.sh(f"docker image inspect {IMAGE}@{runner.digest(push.version)}", fails=True)
 

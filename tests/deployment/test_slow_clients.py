@@ -1,6 +1,6 @@
-"""A hundred slow clients at a time do not keep the deployed site from answering others.
+"""A hundred simultaneous slow clients do not keep the deployed site from answering others.
 
-Not for bodies of more than 1 MiB, which the proxy passes on while they arrive: its memory is limited.
+This does not cover bodies above 1 MiB: to limit its memory, the proxy passes them on while they arrive.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tests.support.project import clean_up, free_port, make_project
 pytestmark = pytest.mark.rotates(seconds=60, touched_by=["*Caddyfile*", "template/serve.py.jinja", "hooks/docker/*"])
 
 CLIENTS = 100
-# What a browser sends to the login page, so that CsrfViewMiddleware goes on to read the body.
+# A browser's request to the login page: CsrfViewMiddleware accepts the headers and reads the body.
 FORM = (
     "POST /admin/login/ HTTP/1.1\r\nHost: localhost:{port}\r\nReferer: https://localhost:{port}/admin/login/\r\n"
     "Cookie: csrftoken={token}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n"
 )
-# kind -> what each client sends at once; then it sends a byte a second, and reads nothing.
+# kind -> the first bytes of each client; after them it sends a byte per second, and reads nothing.
 KINDS = {
     "header": "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
     "small body": FORM.format(port="{port}", token="c" * 32, length=10_000),
@@ -40,7 +40,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def site(copie_session: Copie, engine: Engine) -> Iterator[Production]:
-    """A deployed site with the defaults of the template."""
+    """A deployed site with the default answers."""
     ensure_image(engine, "caddy:2")
     combination = Combination("slipway-slow", matrix.default_combination().answers)
     project = make_project(copie_session, engine, combination)
@@ -68,7 +68,7 @@ def attack(site: Production, opening: bytes, stack: ExitStack) -> None:
 
     for _ in range(CLIENTS):
         raw = socket.socket()
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # a client that reads nothing is noticed soon
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # small, so that an unread response soon blocks
         raw.settimeout(20)
         raw.connect(("localhost", site.https_port))
         client = stack.enter_context(context.wrap_socket(raw, server_hostname="localhost"))
@@ -89,5 +89,5 @@ def test_the_site_answers_others(kind: str, site: Production) -> None:
         start = time.monotonic()
         for path in ["/livez", "/", "/admin/login/"] * 10:
             assert site.status(path, timeout=5) == 200, f"{path}, while {CLIENTS} clients are slow with their {kind}"
-        # A thread that a slow client occupies is not free for a minute.
+        # A slow client would occupy a thread for a minute.
         assert time.monotonic() - start < 20

@@ -1,4 +1,4 @@
-"""A Swarm on this machine: new versions without a failed request, broken ones that never take over."""
+"""A Swarm on this machine: deploys without a failed request; broken versions never take over."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.rotates(
     ],
 )
 
-# Keys that `docker stack deploy` drops without a word, or refuses.
+# Keys that `docker stack deploy` ignores silently, or rejects.
 UNSUPPORTED = {
     *("build", "cgroup_parent", "container_name", "depends_on", "devices", "domainname", "external_links", "ipc"),
     *("links", "mac_address", "network_mode", "pid", "privileged", "profiles", "restart", "security_opt", "shm_size"),
@@ -45,7 +45,7 @@ class Swarm(Production):
     """A project that is deployed on a Swarm of this machine alone."""
 
     def tasks(self, service: str = "web") -> list[str]:
-        """Return a service's running containers, without those that are on their way out."""
+        """Return a service's running containers, except those that are stopping."""
         of = f"label=com.docker.swarm.service.name={self.project.slug}_{service}"
         columns = '{{.ID}} {{.Label "com.docker.swarm.task.id"}}'
         listed = self.project.docker("ps", "--filter", of, "--format", columns).splitlines()
@@ -57,7 +57,7 @@ class Swarm(Production):
         ]
 
     def shell(self, code: str) -> str:
-        """Run Python with Django loaded, in a container of the site."""
+        """Run Python with Django loaded in a web container, and return what it prints."""
         return self.project.docker("exec", self.tasks()[0], "python", "manage.py", "shell", "--no-imports", "-c", code)
 
     def numbers(self) -> set[int]:
@@ -68,7 +68,7 @@ class Swarm(Production):
         )
 
     def version(self) -> str:
-        """Return the version that serves, and works."""
+        """Return the version that all of the site's services run."""
         image = "{{.Spec.TaskTemplate.ContainerSpec.Image}}"
         celery = ["worker", "beat"] if self.project.combination.answers["use_celery"] else []
         services = [f"{self.project.slug}_{name}" for name in ("web", *celery)]
@@ -85,10 +85,10 @@ class Swarm(Production):
 
 @dataclass
 class Steady(Load):
-    """Four clients that write and read in turn, each over a connection that it keeps, as browsers do."""
+    """Four clients that write and read in turn, each over a persistent connection like a browser's."""
 
     size: int = 100
-    wanted: int = 24  #: requests a second, of all four together
+    wanted: int = 24  #: requests per second of all clients together
 
     def __enter__(self) -> Steady:
         self.start = time.monotonic()
@@ -97,17 +97,17 @@ class Steady(Load):
 
     @property
     def rate(self) -> float:
-        """Requests a second, so far."""
+        """Requests per second so far."""
         return len(self.answers) / (time.monotonic() - self.start)
 
     def goes_on(self) -> None:
-        """Wait until each client has had five more answers."""
+        """Wait for 20 more responses, five per client on average."""
         before = len(self.answers)
         until(lambda: len(self.answers) - before >= 20, 30)
 
     @property
     def failed(self) -> list[int]:
-        """The statuses of the requests that failed; 0 is no answer."""
+        """The statuses of the failed requests; 0 means no response."""
         return [status for status, _ in self.answers if status not in {200, 201}]
 
     def _write(self, client: int) -> None:
@@ -136,7 +136,7 @@ class Steady(Load):
 
 
 def remove(project: Project) -> None:
-    """Remove the project's stack, and what that leaves: volumes, secrets and images."""
+    """Remove the project's stack, and its containers, volumes, secrets, configs and images."""
     project.run("sh", "-c", f"docker stack rm --detach=false {project.slug} || true")
     for what, chosen in (
         ("container", f"--all --filter label=com.docker.stack.namespace={project.slug}"),
@@ -153,11 +153,11 @@ def remove(project: Project) -> None:
 
 @pytest.fixture(scope="module", params=STACKS)
 def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Swarm]:
-    """A project with an app of its own, committed, and not yet deployed."""
+    """A project with an app that stores rows, committed and not yet deployed."""
     ensure_image(engine, "caddy:2")
     answers = {**matrix.pick(**STACKS[request.param]).answers, "deploy": "swarm"}
     project = make_project(copie_session, engine, Combination(f"slipway-swarm-{request.param}", answers))
-    remove(project)  # what a killed run left
+    remove(project)  # leftovers of a killed run
     add_ledger(project)
     with locked("swarm"):  # an engine is in one Swarm at a time
         yield Swarm(project, free_port(), free_port())
@@ -284,7 +284,7 @@ def test_a_replica_that_is_killed_is_replaced(site: Swarm) -> None:
         site.project.docker("kill", site.tasks()[0])
         until(lambda: len(site.tasks()) == 2, 60)
         load.goes_on()
-    # What it was working on is lost, and nothing else: four clients ask at a time.
+    # Only the requests that it was handling fail: at most one per client.
     assert len(load.failed) <= 4
     assert load.acknowledged <= site.numbers()
 
@@ -305,7 +305,7 @@ def test_a_secret_is_exchanged_without_a_failed_request(site: Swarm) -> None:
         site.make("deploy")
     assert load.failed == []
     listed = site.project.docker("secret", "ls", "--format", "{{.Name}}")
-    assert listed.count("_secret_key_") == 1, "the old one is gone"
+    assert listed.count("_secret_key_") == 1, "the old secret was not removed"
 
 
 def test_the_readmes_backup_comes_back(site: Swarm) -> None:
@@ -323,7 +323,7 @@ def test_the_readmes_backup_comes_back(site: Swarm) -> None:
     assert "data/media/a" in packed.splitlines()
 
 
-# What makes one beside the Swarm: its port, its variables, and what asks whether it is there.
+# A database server outside the Swarm: its port, its variables and its health check.
 ELSEWHERE: dict[str, tuple[int, list[str], str]] = {
     "postgres": (
         5432,
@@ -356,7 +356,7 @@ def test_the_database_can_be_elsewhere(site: Swarm) -> None:
         url.write_text(f"{project.database}://app:elsewhere@{published}/app\n".replace("mariadb:", "mysql:"))
         site.make("deploy")
         until(lambda: site.tasks("database") == [], 30)
-        assert site.numbers() == set(), "another database"
+        assert site.numbers() == set(), "the site still uses the old database"
         with Steady(site, 6_000_000) as load:
             load.goes_on()
         assert load.failed == []

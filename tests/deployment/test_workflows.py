@@ -1,4 +1,4 @@
-"""When the generated workflows run: each by itself, on the repository's own default branch; publishing on demand."""
+"""When the generated workflows run: on the repository's own default branch, and publishing only on request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WORKFLOWS = sorted(path.name for path in (ROOT / "template" / ".github" / "workf
 
 
 def starts(name: str, ref: str, default: str = "main", event: str = "push", **variables: str) -> bool:
-    """Tell whether a workflow's first job, which all others need, runs for a pushed `ref`, such as tag/v1.0.0."""
+    """Return whether a workflow's first job, which all others need, runs for a pushed `ref`, such as tag/v1.0.0."""
     document = workflow(ROOT / "template", name)
     first, *others = document["jobs"].values()
     assert "needs" not in first
@@ -48,6 +48,6 @@ def test_a_pull_request_is_checked_whatever_it_is_for() -> None:
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_no_workflow_calls_another(name: str) -> None:
-    """Which its team may have deleted."""
+    """A team may have deleted the other one."""
     for job in workflow(ROOT / "template", name)["jobs"].values():
         assert not any(step.get("uses", "").startswith("./") for step in [job, *job["steps"]])

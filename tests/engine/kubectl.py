@@ -14,7 +14,7 @@ def ensure_kubectl() -> Path:
     if not codename():
         if found := shutil.which("kubectl"):
             return Path(found)
-        raise EngineError("kubectl is missing: https://kubernetes.io/docs/tasks/tools/ tells how to install it.")
+        raise EngineError("kubectl is missing: install it as described at https://kubernetes.io/docs/tasks/tools/.")
     root = cache_root().resolve() / "kubectl"
     binary = root / "files" / "usr" / "bin" / "kubectl"
     with locked("kubectl"):

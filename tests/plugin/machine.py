@@ -32,14 +32,14 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Provide an engine and the base images before the first test; exit with a sentence if that fails."""
+    """Provide an engine and the base images before the first test; exit with one line if that fails."""
     os.environ["COPIER_SETTINGS_PATH"] = os.devnull  # a developer's own settings would change the answers
     if hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return
     try:
         engine = ensure_engine()
         session.config.stash[ENGINE] = engine
-        leave_swarm(engine)  # one that a killed run left
+        leave_swarm(engine)  # left behind by a killed run
         remove_servers(engine)
         names = dict.fromkeys(name for each in selected(session.config) for name in matrix.images(each))
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,4 +1,4 @@
-"""What is shown: a line for each finished combination, failures at once, and the tables at the end."""
+"""The report: a line for each finished combination, failures immediately, and tables at the end."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Report:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Take over the list of what the workers left for other runs."""
+        """Receive the list of tests that the workers left for other runs."""
         self.not_due = getattr(node, "workeroutput", {}).get("not_due", self.not_due)
 
     @pytest.hookimpl(trylast=True)
@@ -186,6 +186,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Send the list of what was left for other runs to the process that reports."""
+    """Send the list of tests left for other runs to the reporting process."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["not_due"] = session.config.stash.get(LEFT, [])

@@ -108,7 +108,7 @@ def shard(text: str) -> tuple[int, int]:
     """Parse 1/8 as (1, 8); ArgumentTypeError with a sentence if that fails."""
     part, _, parts = text.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise ArgumentTypeError(f"{text!r} is no shard: write 1/8 for the first of eight")
+        raise ArgumentTypeError(f"{text!r} is not a shard: use 1/8 for the first of eight")
     return int(part), int(parts)
 
 

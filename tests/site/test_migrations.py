@@ -1,4 +1,4 @@
-"""Databases at work: migrations take turns, nothing waits for ever, SQLite has one web container."""
+"""Databases under load: migrations run one at a time, every wait has a limit, SQLite has one web container."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.rotates(
 TOGETHER = 5
 WAITING = "Another migrate is at work on this database: waiting for it"
 KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
-# Containers start one after the other: each waits here, with all its modules loaded, until all of them are there.
+# Containers start one after the other: each loads its modules, and waits here for the others.
 START = f"""
 import os
 import socket
@@ -45,13 +45,13 @@ while len(os.listdir("start")) < {TOGETHER}:
     time.sleep(0.005)
 execute_from_command_line(["manage.py", "migrate"])
 """
-# Whoever holds the lock of a migrate that is at work.
+# Finds the session that holds the lock of a running migrate; on PostgreSQL, also terminates it.
 HOLDER = {
     "postgres": "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'",
     "mysql": "SELECT IS_USED_LOCK(CONCAT('migrate ', SHA2(DATABASE(), 224)))",
 }
 HOLDER["mariadb"] = HOLDER["mysql"]
-# At its end, when all is migrated, migrate loses the session that has its lock.
+# Terminates the session that holds the lock when migrate has applied everything and is about to end.
 CUT = """
 import django
 
@@ -77,7 +77,7 @@ post_migrate.connect(cut)
 call_command("migrate")
 print("migrated")
 """
-# The server ends whoever is idle for a second, and migrate is at work for three.
+# The server closes sessions that are idle for a second, and migrate takes three.
 IDLE = """
 import django
 
@@ -119,7 +119,7 @@ from config.settings import *
 
 DATABASES["reports"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": "/tmp/reports.sqlite3"}
 """
-# A wait may take one second, a statement two but for migrate's, and a transaction is idle for no more than six.
+# The limits here: one second for waits, two for statements except migrate's, six for idle transactions.
 LIMITS = """
 import faulthandler
 import threading
@@ -207,7 +207,7 @@ ENDLESS = {
     "mariadb": "SELECT COUNT(*) FROM django_migrations WHERE SLEEP(60)",
 }
 ME = {"postgres": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
-# A transaction begins with the first table that it reads.
+# A transaction begins with its first read of a table.
 ME["mariadb"] = "SELECT CONNECTION_ID() FROM django_migrations LIMIT 1"
 THERE = {
     "postgres": "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = {}",
@@ -251,7 +251,7 @@ services:
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb", "mysql"], scope="module")
 def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
-    """A project that is built, with its database server up if it has one, and nothing migrated."""
+    """A built project with a running database server, if it has one, and an empty database."""
     answers = matrix.pick(database=request.param).answers
     project = make_project(copie_session, engine, Combination(f"slipway-migrate-{request.param}", answers))
     (project.path / "start.py").write_text(START, encoding="utf-8")
@@ -265,7 +265,7 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
 
 
 def migrate_together(site: Project) -> str:
-    """Start the migrate containers at the same moment, and return what they said; AssertionError if one fails."""
+    """Run several migrate containers at the same time, and return their output; AssertionError if one fails."""
     start = site.path / "start"
     shutil.rmtree(start, ignore_errors=True)
     start.mkdir()
@@ -277,7 +277,7 @@ def migrate_together(site: Project) -> str:
 
 
 def run(site: Project, code: str, *command: str, **variables: str) -> str:
-    """Run `command` in a container of the site, or else `code` as a script; return what it printed."""
+    """Run `command`, or `code` as a script, in a container of the site; return what it printed."""
     (site.path / "script.py").write_text(code, encoding="utf-8")
     options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
     command = command or ("python", "script.py")
@@ -331,14 +331,14 @@ def test_nothing_waits_for_ever(site: Project) -> None:
 
 @pytest.mark.parametrize("site", ["mariadb", "mysql"], indirect=True)
 def test_text_is_compared_alike(site: Project) -> None:
-    """With regard to accents and blanks, and without regard to capitals, which Django's `iexact` needs."""
+    """Sensitive to accents and trailing spaces, and insensitive to case, as Django's `iexact` requires."""
     run(site, "", "python", "manage.py", "migrate")
     assert run(site, TEXT).splitlines()[-4:] == ["utf8mb4_0900_as_ci utf8mb4_0900_as_ci", "Case is case", "1", "0"]
 
 
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 def test_sqlite_has_one_web_container(site: Project) -> None:
-    """The first goes on serving; when it is killed, there is room for another."""
+    """The first keeps serving; once it is killed, another one can start."""
     image, first, second = f"{site.slug}-web", f"{site.slug}-first", f"{site.slug}-second"
     options = ["--env", f"SECRET_KEY={KEY}", "--volume", f"{site.slug}_production:/data"]
     try:
@@ -349,7 +349,7 @@ def test_sqlite_has_one_web_container(site: Project) -> None:
             "SQLite takes one: stop it, or choose a server database to scale.\n"
         )
         assert get(f"{site.address(first)}/readyz").status == 200
-        # It keeps nobody else from migrating.
+        # It does not keep another process from migrating.
         site.docker("exec", first, "python", "manage.py", "migrate")
         site.docker("run", "--detach", "--name", second, *options, image)
         site.docker("kill", first)

@@ -1,6 +1,7 @@
-"""SQLite's journal, with a library whose WAL can lose data and with one that is mended.
+"""SQLite's journal, with a library version whose WAL can lose data and with a fixed one.
 
-Debian trixie's is the first: Python 3.13's image has it, and so has Python 3.14's, but for the stand-in.
+Debian trixie has an affected version, and with it the images of Python 3.13 and 3.14. The stand-in for 3.14 has a fixed
+one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.rotates(
 
 KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
 LIBRARY = "import sqlite3; print(sqlite3.sqlite_version)"
-# The version before, at work in WAL: it has the file open until it is killed.
+# The previous version of the site, using WAL: it keeps the file open until it is killed.
 BEFORE = """
 import sqlite3
 import time
@@ -37,7 +38,7 @@ database.execute("CREATE TABLE kept AS SELECT 42 AS answer")
 print("at work", flush=True)
 time.sleep(600)
 """
-# Four write and four read, each in a process of its own; whoever meets an error ends with 1.
+# Four writers and four readers, each in its own process, which exits with 1 after an error.
 LOAD = """
 import multiprocessing
 
@@ -77,7 +78,7 @@ print([process.exitcode for process in processes], User.objects.count(), found, 
 
 @pytest.fixture(params=["3.13", "3.14"], scope="module")
 def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -> Iterator[Project]:
-    """A project whose image is built."""
+    """A project with a built image."""
     answers = matrix.pick(database="sqlite", python_version=request.param).answers
     slug = f"slipway-journal-{request.param.replace('.', '-')}"
     project = make_project(copie_session, engine, Combination(slug, answers))
@@ -87,7 +88,7 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
 
 
 def test_the_journal_is_one_that_loses_nothing(site: Project) -> None:
-    """The version before is not disturbed by migrate; when it has gone, the journal is the library's, and holds."""
+    """migrate does not disturb the running previous version; once that has ended, the journal fits the library."""
     library = site.docker("run", "--rm", "--network", "none", site.slug, "python", "-c", LIBRARY).strip()
     mended = tuple(map(int, library.split("."))) >= (3, 51, 3)
     journal, verdict = ("wal", "safe") if mended else ("delete", "not safe")
@@ -111,7 +112,7 @@ def test_the_journal_is_one_that_loses_nothing(site: Project) -> None:
 
 
 def test_a_journal_that_cannot_change_stops_the_start(site: Project) -> None:
-    """Nothing runs in WAL that loses data by it: neither the web container nor another process."""
+    """Neither the web container nor another process uses WAL with an affected library."""
     before, volume = f"{site.slug}-before", f"{site.slug}_data"
     options = ["--env", f"SECRET_KEY={KEY}", "--volume", f"{volume}:/data"]
     start = "import serve; from config import single; single.DRAIN = 1; serve.check()"

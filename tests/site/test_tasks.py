@@ -28,7 +28,7 @@ pytestmark = pytest.mark.rotates(
 )
 
 TASKS = 1000
-# An app as the project's team would write it: each effect has a key, and happens once however often its task runs.
+# An app as a team would write it: each effect has a key, and happens once however often its task runs.
 APP = {
     "__init__.py": "",
     "migrations/__init__.py": "",
@@ -58,7 +58,7 @@ def enter(key, seconds=0.0):
     return key
 """,
 }
-# Sends all tasks, and retries while the queue is down, as a careful caller does.
+# Sends all tasks, and retries while the queue is down.
 SEND = f"""
 import time
 from kombu.exceptions import OperationalError
@@ -72,7 +72,7 @@ for number in range({TASKS}):
             time.sleep(0.2)
     time.sleep(0.01)
 """
-# Receives traces, and prints the tasks that they belong to.
+# Receives traces, and prints the names of their tasks.
 COLLECTOR = """
 import re
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -228,7 +228,7 @@ def test_without_redis_pages_answer_and_tasks_are_refused(site: Project) -> None
         assert time.monotonic() - start < 3
         assert refused.status == 503
         assert "not available right now" in refused.text
-    # This check would reject a heartbeat from before: a worker that waits for Redis must stay healthy.
+    # This check rejects an old heartbeat: a worker that waits for Redis must stay healthy.
     until(lambda: last_check(site, "worker") > away + timedelta(seconds=30), 60)
     assert state(site, "worker")["Health"]["Status"] == "healthy"
     site.compose("start", "redis")

@@ -361,7 +361,7 @@ def test_a_stop_while_it_starts_ends_it(team: Project, image: str) -> None:
 
 
 def test_a_database_that_is_not_ready_is_said(team: Project, image: str) -> None:
-    """Down, missing or empty: the site stays up, /readyz is 503, no page is a 500, and one line of the log says why."""
+    """Down, missing or empty: the site stays up, /readyz returns 503, no page returns 500, and the log says why."""
     if team.database == "sqlite":
         cases = {"sqlite:////tmp/empty.db": "migrations are missing", "sqlite:////nowhere/db": "unable to open"}
         command = ["granian", "config.wsgi:application"]
@@ -400,7 +400,7 @@ def build_with_index(team: Project, url: str, *options: str) -> str:
     return team.docker("build", "--progress", "plain", "--no-cache", *secret, *options, "--tag", team.slug, ".")
 
 
-# A base image as a company makes it: the system trusts the company's CA, and no variable points to it.
+# A company's base image: the system trusts the company's CA, and no variable points to it.
 COMPANY_IMAGE = """
 FROM {image} AS base
 COPY company.crt /usr/local/share/ca-certificates/
@@ -418,7 +418,7 @@ openssl x509 -req -in request.pem -CA company.crt -CAkey company.pem -CAcreatese
 
 
 class Mirror(BaseHTTPRequestHandler):
-    """A package index that records the logins that it gets, and returns the real one's pages."""
+    """A package index that records the logins it receives, and forwards the real index's pages."""
 
     asked: ClassVar[set[tuple[str, bool]]] = set()
 

@@ -1,4 +1,4 @@
-"""A release is one command; its version, the changelog and the history agree."""
+"""A release takes one command; the version, the changelog and the history agree."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.support.rendered import tool
 
 
 def version(folder: Path) -> str:
-    """Return the version that a clone says it is."""
+    """Return the version in a clone's pyproject.toml."""
     return str(tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
 def dated(folder: Path) -> list[str]:
-    """Return the releases that a clone's changelog dates, the newest first."""
+    """Return the dated releases in a clone's changelog, the newest first."""
     text = (folder / "CHANGELOG.md").read_text(encoding="utf-8")
     return re.findall(r"(?m)^## (\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d$", text)
 
@@ -41,7 +41,7 @@ def test_version_changelog_list_and_tags_agree() -> None:
 
 
 def test_releases_are_sorted_by_version(tmp_path: Path) -> None:
-    """Not by date: a maintenance branch releases after the main one, and its line comes last."""
+    """Not by date: the line of a later release from a maintenance branch comes last."""
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "releases.txt").write_text("v0.9.0 a\nv0.10.0 b\nv0.9.1 c\n", encoding="utf-8")
     assert releases(tmp_path) == {"v0.9.0": "a", "v0.9.1": "c", "v0.10.0": "b"}
@@ -60,7 +60,7 @@ def test_a_release_is_one_command(tmp_path: Path) -> None:
         git("config", *setting.split("=", 1), at=clone)
 
     def release(number: str) -> subprocess.CompletedProcess[str]:
-        done = ["--old-file=lint", "--old-file=test"]  # which make then takes for done
+        done = ["--old-file=lint", "--old-file=test"]  # make then considers it done
         command = ["make", *done, f"BIN={Path(tool('python')).parent}", "release", f"version={number}"]
         return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
 
@@ -68,7 +68,7 @@ def test_a_release_is_one_command(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert version(clone) == dated(clone)[0] == "99.0.0"
     assert git("describe", "--exact-match", "HEAD^", at=clone) == "v99.0.0"
-    git("commit", "--quiet", "--allow-empty", "--message", "Release v98.0.0", at=clone)  # as a repeated subject
+    git("commit", "--quiet", "--allow-empty", "--message", "Release v98.0.0", at=clone)  # a repeated subject
     assert list(releases(clone).items())[-1] == ("v99.0.0", git("rev-parse", "v99.0.0^{commit}", at=clone))
     # Nothing has changed since: there is nothing to release.
     again = release("99.0.1")

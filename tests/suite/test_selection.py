@@ -132,7 +132,7 @@ def test_the_shards_of_ci_are_the_whole_suite() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--shard", "9/8"], "'9/8' is no shard: write 1/8 for the first of eight"),
+        (["--shard", "9/8"], "'9/8' is not a shard: use 1/8 for the first of eight"),
         (["--only", "py2-oracle"], "No combination is called 'py2-oracle'"),
         (["--part", "9"], "argument --part: invalid choice: 9"),
     ],

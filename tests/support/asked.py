@@ -1,4 +1,4 @@
-"""What every site answers, in development and in production."""
+"""Requests that every site must answer, in development and in production."""
 
 from __future__ import annotations
 

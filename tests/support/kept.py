@@ -1,6 +1,6 @@
-"""What a site that runs counts on, from one release to the next: each rule raises AssertionError where it is broken.
+"""What running sites depend on from release to release: each rule raises AssertionError if it is broken.
 
-A rule compares the files of a project as a release made them with those of today: name -> text.
+A rule compares a project's files, as an old release renders them, with the current ones: name -> text.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import yaml
 
 Files = Mapping[str, str]
 
-# How many lines of settings.py, of the file as a release had it, today conflict with a team's edit. More of them is no
-# accident: keep a setting on one line and a list's last line its own, or look at them and write the number here.
+# How many lines of each release's settings.py conflict with an update if a team has edited them. To avoid more of them,
+# keep each setting on one line, and end a list with a line that never changes. If more are justified, raise the number.
 SETTINGS = {
     "v0.1.0": {"sqlite": 56, "postgres": 53, "mysql": 54, "mariadb": 54},
     "v0.2.0": {"sqlite": 23, "postgres": 18, "mysql": 21, "mariadb": 21},
@@ -22,34 +22,34 @@ SETTINGS = {
 
 
 def migrations_stay(before: Files, after: Files) -> None:
-    """The template's migrations are the same: databases have them, and teams wrote their own on top of them."""
+    """The template's migrations stay the same: databases have applied them, and teams have added their own."""
     old, new = ({name: text for name, text in each.items() if "/migrations/" in name} for each in (before, after))
     changed = {name for name in old if new.get(name) != old[name]}
-    assert not changed, f"{changed} has run in databases: it must stay as it is"
+    assert not changed, f"{changed} has been applied to databases: do not change it"
     added = set(new) - set(old)
-    assert not added, f"{added} forks the migrations of a team that has its own: a new table needs a new app"
+    assert not added, f"{added} conflicts with migrations that teams have added: put new tables into a new app"
 
 
 def servers_stay(before: Files, after: Files) -> None:
-    """Each server's image is the same: another one may not start on the data that is there."""
+    """Each server's image stays the same: another one may not start with the existing data."""
     old, new = (
         {name: service.get("image") for name, service in yaml.safe_load(each["compose.yaml"])["services"].items()}
         for each in (before, after)
     )
     changed = {f"{name}: {image} -> {new.get(name)}" for name, image in old.items() if new.get(name) != image}
-    assert not changed, f"{changed}: data of the version before needs an upgrade, and a test of it"
+    assert not changed, f"{changed}: existing data needs an upgrade path, with a test"
 
 
 def variables_stay(before: Files, after: Files) -> None:
-    """Every variable is still read by its name: hosts set it where no update gets to."""
+    """Every variable is still read: hosts set them in files that no update changes."""
     old, new = (set(re.findall(r"(?m)^(?:# )?([A-Z_]+)=", each[".env.example"])) for each in (before, after))
-    assert old <= new, f"{old - new} is set on hosts: keep reading it"
+    assert old <= new, f"{old - new} is set on existing hosts: keep reading it"
 
 
 def settings_can_be_edited(before: Files, after: Files, limit: int) -> None:
     """At most `limit` lines of settings.py conflict with an update if a team has edited them."""
     found = conflicting(before["config/settings.py"], after["config/settings.py"])
-    assert len(found) <= limit, f"config/settings.py: {len(found)} lines conflict, not {limit} as until now: {found}"
+    assert len(found) <= limit, f"config/settings.py: {len(found)} lines conflict, and {limit} may: {found}"
 
 
 def conflicting(before: str, after: str) -> list[int]:

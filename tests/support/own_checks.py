@@ -1,4 +1,4 @@
-"""The checks that a project brings: its tests and its linters, in the image that development uses."""
+"""A project's own checks: its tests and its linters, in the development image."""
 
 from __future__ import annotations
 

@@ -91,8 +91,8 @@ class Production:
         return self.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", code)
 
     def deploy_commit(self) -> str:
-        """Deploy the checked-out commit, and let `compose` act on that version; return what `make` printed."""
-        self.project.environment.pop("TAG", None)  # it would be deployed again
+        """Deploy the checked-out commit, make `compose` use that version, and return what `make` printed."""
+        self.project.environment.pop("TAG", None)  # otherwise the same version would be deployed again
         said = self.make("deploy")
         owner = (self.project.path / "secrets" / "secret_key").stat()
         tag = said.splitlines()[-1].split()[0]
@@ -102,7 +102,7 @@ class Production:
     def remove(self) -> None:
         """Remove its containers, volumes and images, whether or not it was deployed."""
         (self.project.path / "production.env").touch()
-        # What the files ask for, if nothing was deployed.
+        # compose.production.yaml requires these variables even if nothing was deployed.
         self.project.environment = {"APP_USER": "1", "TAG": "none", "SITE_HOST": "localhost"} | self.project.environment
         self.compose("--profile", "migrate", "down", "--volumes", "--remove-orphans", "--timeout", "1")
         self.project.run("sh", "-c", f"docker image rm --force $(docker image ls --quiet {self.project.slug}) || true")

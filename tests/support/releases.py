@@ -1,4 +1,4 @@
-"""The template's releases, as they are listed, and a clone that has them as tags: what `copier update` goes by."""
+"""The template's releases as tests/releases.txt lists them, and a clone that has them as tags."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ def known(template: Path, release: str, answers: Mapping[str, Any]) -> dict[str,
 
 
 def clone_with_releases(folder: Path) -> Path:
-    """Clone this repository into `folder`, tag its releases, and commit what is not committed yet."""
+    """Clone this repository into `folder`, tag its releases, and commit uncommitted changes."""
     git("clone", "--quiet", "--no-tags", str(ROOT), str(folder), at=ROOT)
     for tag, commit in releases().items():
         git("tag", tag, commit, at=folder)
     git(f"--git-dir={folder / '.git'}", f"--work-tree={ROOT}", "add", "--all", at=ROOT)
     if git("diff", "--cached", "--name-only", at=folder):
-        git("commit", "--quiet", "--message", "What is not committed yet", at=folder)
+        git("commit", "--quiet", "--message", "Commit uncommitted changes", at=folder)
         git("reset", "--quiet", "--hard", at=folder)
-        git("clean", "--quiet", "--force", "-d", at=folder)  # what has been removed or renamed
+        git("clean", "--quiet", "--force", "-d", at=folder)  # removed and renamed files
     git("gc", "--quiet", "--prune=now", at=folder)  # every render clones it: two files instead of thousands
     return folder
 
 
 def commit_all(folder: Path) -> None:
-    """Commit all that is in `folder`, even if it is nothing."""
+    """Commit everything in `folder`, even if nothing has changed."""
     git("add", "--all", at=folder)
     git("commit", "--quiet", "--allow-empty", "--message", "Commit", at=folder)

@@ -31,12 +31,12 @@ def leave_swarm(engine: Engine, run: str = "") -> None:
         return
     services = ["docker", "ps", "--format", '[{{.Label "com.docker.swarm.service.name"}}]']
     if "[]" in subprocess.run(services, env=engine.env, capture_output=True, text=True, check=True).stdout:
-        print("The engine stays in the tests' Swarm, for other containers run: docker swarm leave --force ends it")
+        print("The engine stays in the tests' Swarm, because other containers run: docker swarm leave --force ends it")
         return
     subprocess.run(["docker", "swarm", "leave", "--force"], env=engine.env, check=True, capture_output=True)
 
 
 def swarm_state(engine: Engine) -> str:
-    """Return "active" if the engine belongs to a Swarm; otherwise "inactive", or another state for a fault."""
+    """Return "active" if the engine belongs to a Swarm; otherwise "inactive", or another state after a failure."""
     info = ["docker", "info", "--format", "{{.Swarm.LocalNodeState}}"]
     return subprocess.run(info, env=engine.env, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""`copier update` as a team has it: projects of a release, their edits, and the proof that none is lost."""
+"""`copier update` of a team's project: the project, its edits, and the proof that none is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 from tests.support.releases import commit_all, git, known, releases
 
-# Written once, then the project's own.
+# Files that updates never change.
 KEPT = tuple(yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))["_skip_if_exists"])
 
 NEW_FILES = {
@@ -58,7 +58,7 @@ class Migration(migrations.Migration):
     ]
 """,
 }
-# What a team writes: file -> texts, each with what it becomes. An empty one stands for the end of the file.
+# A team's edits: file -> old text -> new text. An empty old text stands for the end of the file.
 EDITS: dict[str, list[tuple[str, str]]] = {
     "accounts/models.py": [
         (
@@ -126,9 +126,9 @@ LOCKED = dict.fromkeys(["requirements.txt", "requirements-dev.txt"], "humanize==
 
 
 def edit(project: Path, locked: Mapping[str, str] = LOCKED, moves: Mapping[str, str | None] | None = None) -> None:
-    """Change a project as its team does: an app, a model, dependencies with their lock's lines, a service, words.
+    """Edit a project as a team does: an app, a model, dependencies with their lock's lines, a service, texts.
 
-    Of the `moves` that the template made since, a project that is older has the file by its old name.
+    `moves` are files that the template has moved since; an older project has them under their old names.
     """
     before = {new: old for old, new in (moves or {}).items() if new}
     for name, text in NEW_FILES.items():
@@ -150,7 +150,7 @@ def edit(project: Path, locked: Mapping[str, str] = LOCKED, moves: Mapping[str, 
 
 
 def render(template: Path, folder: Path, data: Mapping[str, Any], ref: str = "HEAD") -> Path:
-    """Make a project of the template as it was at `ref`, in git."""
+    """Render a project from the template at `ref`, and commit it."""
     copier.run_copy(str(template), folder, data=dict(data), vcs_ref=ref, defaults=True, quiet=True)
     git("init", "--quiet", "--initial-branch", "main", at=folder)
     commit_all(folder)
@@ -158,28 +158,28 @@ def render(template: Path, folder: Path, data: Mapping[str, Any], ref: str = "HE
 
 
 def update(folder: Path, *, trust: bool = False, **answers: Any) -> None:
-    """Run `copier update`, to the newest state of the template; with `trust`, its migrations too."""
+    """Run `copier update` to the newest state of the template; with `trust`, also its migrations."""
     copier.run_update(folder, data=answers, vcs_ref="HEAD", defaults=True, overwrite=True, quiet=True, unsafe=trust)
 
 
 def files(folder: Path) -> dict[str, str]:
-    """Return every file of a repository, whether it is committed or not: name -> text."""
+    """Return every file of a repository, committed or not: name -> text."""
     names = git("ls-files", "--cached", "--others", "--deduplicate", at=folder).splitlines()
     return {name: (folder / name).read_text(encoding="utf-8") for name in names if (folder / name).exists()}
 
 
 def moved(template: Path) -> dict[str, str | None]:
-    """Return the files that the template's migrations take care of: old name -> new name, None if it was dropped."""
+    """Return the files that the template's migrations move: old name -> new name, or None for a dropped file."""
     document = yaml.safe_load((template / "copier.yml").read_text(encoding="utf-8"))
     names = [migration["command"][2:] for migration in document.get("_migrations", [])]
     return {old: new[0] if new else None for old, *new in names}
 
 
 def prove(template: Path, folder: Path, release: str, combination: Combination, **answers: Any) -> Path:
-    """Update a project that was made at `release` and edited since, and return it.
+    """Update an edited project of `release`, and return it.
 
     Answers of the combination that the release does not know yet are given in the update.
-    AssertionError unless it then is a project that is made anew, with these edits.
+    AssertionError unless the result equals a fresh render with the same edits.
     """
     then = known(template, release, combination.data)
     defaults = {name: question.get("default") for name, question in matrix.questions().items()}
@@ -193,22 +193,24 @@ def prove(template: Path, folder: Path, release: str, combination: Combination, 
     update(project, trust=bool(moves), **answers)
     after = files(project)
     fresh = folder / "fresh"
-    if not fresh.exists():  # every release comes to the same
+    if not fresh.exists():  # the result is the same for every release
         edit(render(template, fresh, combination.data | answers))
     newest = files(fresh)
     if not answers:
         lost = made - set(newest) - set(moves)
-        assert not lost, f"an update from {release} deletes {lost}, edited or not: hooks/moved.py tells what to do"
+        assert not lost, (
+            f"an update from {release} deletes {lost}, with the edits in them: see the docstring of hooks/moved.py"
+        )
     wanted = newest | {name: text for name, text in before.items() if any(Path(name).match(kept) for kept in KEPT)}
     assert git("ls-files", "--unmerged", at=project) == "", f"{combination.name} from {release}: conflicts"
     assert sorted(after) == sorted(wanted)
     for name, text in after.items():
-        assert text == wanted[name], f"{combination.name} from {release}: {name} is not the newest with the edits"
+        assert text == wanted[name], f"{combination.name} from {release}: {name} is not the new file with the edits"
     return project
 
 
 def older(template: Path) -> list[str]:
-    """Return the releases whose projects an update changes; the oldest is always among them."""
+    """Return the releases whose projects an update changes, always including the oldest."""
     tags = list(releases(template))
     parts = ["copier.yml", "template", "hooks"]
     return [tag for tag in tags if tag == tags[0] or git("diff", "--name-only", tag, "HEAD", "--", *parts, at=template)]

@@ -1,4 +1,4 @@
-"""The generated workflows, as GitHub reads them: their expressions, and what a condition lets run."""
+"""Reads the generated workflows as GitHub does, and evaluates their expressions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import yaml
 
 
 def workflow(project: Path, name: str) -> dict[str, Any]:
-    """Return what one of a project's workflows says."""
+    """Return one of a project's workflows."""
     document: dict[str, Any] = yaml.safe_load((project / ".github" / "workflows" / name).read_text(encoding="utf-8"))
     return document
 
 
 def value(expression: str, known: Mapping[str, str]) -> Any:
-    """Return what an expression of GitHub's comes to, where the contexts' names have the `known` values.
+    """Return the value of a GitHub expression, given the `known` values of the contexts.
 
-    An output that no step has written is empty; KeyError at any other name that is not known.
+    An output that no step has written is empty; any other unknown name is a KeyError.
     """
 
     def read(found: re.Match[str]) -> str:
@@ -34,7 +34,7 @@ def value(expression: str, known: Mapping[str, str]) -> Any:
 
 
 def filled_in(texts: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
-    """Return `texts` with their expressions filled in, as a step's environment is; KeyError as in `value`."""
+    """Return `texts` with their expressions replaced by values, as in a step's environment; KeyError as in `value`."""
     return {
         name: re.sub(r"\$\{\{ (.+?) \}\}", lambda found: str(value(found[1], known)), str(text))
         for name, text in texts.items()

@@ -1,4 +1,4 @@
-"""Sites of old releases, in use while they are updated: what was in them before is in them afterwards."""
+"""Sites of old releases, in use while they are updated: all their data survives."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ from ledger.tasks import enter
 for number in range({ROWS}, {ROWS + TASKS}):
     enter.delay(number)
 """
-# Each row with what its file holds, and how many rows every table has.
+# Prints each row with its file's content, and the number of rows in every table.
 LOOK = """
 import json
 from django.apps import apps
@@ -74,9 +74,9 @@ print(json.dumps([entries, tables]))
 
 
 def cases() -> list[Any]:
-    """Return each database with each of the releases to start from: the other answers vary, but all have a queue.
+    """Return every database with every release to start from; the other answers vary, but all have a queue.
 
-    Development is shown from the oldest release alone: what differs there is where the data is kept.
+    Development is tested from the oldest release only: it differs in where the data is stored.
     """
     oldest = next(iter(releases()))
     found = []
@@ -90,7 +90,7 @@ def cases() -> list[Any]:
 
 
 class Deployed(Production):
-    """The site on one host, by the README's section on production."""
+    """The site in production on one host, deployed as in the README."""
 
     @property
     def address(self) -> str:
@@ -98,7 +98,7 @@ class Deployed(Production):
         return f"https://localhost:{self.https_port}"
 
     def prepare(self) -> None:
-        """Do what the first deployment needs, and no later one."""
+        """Prepare the first deployment."""
         subnet = f"10.213.{78 + matrix.choices('database').index(self.project.database)}.0/28"
         self.make("secrets")
         (self.project.path / "production.env").write_text(
@@ -107,7 +107,7 @@ class Deployed(Production):
         )
 
     def start(self) -> None:
-        """Bring what is checked out into production."""
+        """Deploy the checked-out commit."""
         self.deploy_commit()
 
 
@@ -120,7 +120,7 @@ class Development(Deployed):
         return f"http://localhost:{self.http_port}"
 
     def compose(self, *arguments: str, fails: bool = False) -> str:
-        """Run `docker compose` on the stack of development."""
+        """Run `docker compose` on the development stack."""
         return self.project.compose(*arguments, fails=fails)
 
     def prepare(self) -> None:
@@ -128,23 +128,23 @@ class Development(Deployed):
         self.project.environment["PORT"] = str(self.http_port)
 
     def start(self) -> None:
-        """Run what is checked out."""
+        """Start the checked-out commit."""
         self.compose("up", "--build", "--detach", "--wait")
 
     def remove(self) -> None:
-        """Leave nothing of it."""
+        """Remove the site."""
         clean_up(self.project)
 
 
 @dataclass
 class Browser:
-    """Somebody at a site, who keeps their cookies."""
+    """A visitor of a site, with a cookie jar."""
 
     site: Deployed
     cookies: CookieJar = field(default_factory=CookieJar)
 
     def ask(self, path: str, **form: str) -> tuple[str, bytes]:
-        """Get a page, or send it a form; return the path that this leads to, and its content. OSError on a failure."""
+        """Get a page, or submit a form; return the final path and the content. OSError on failure."""
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),
             urllib.request.HTTPSHandler(context=any_certificate()),
@@ -156,14 +156,14 @@ class Browser:
             return urlsplit(answer.url).path, answer.read()
 
     def sign_in(self) -> None:
-        """Sign in to the admin; AssertionError if that is refused."""
+        """Sign in to the admin; AssertionError if the login fails."""
         self.ask("/admin/login/")
         token = next(str(cookie.value) for cookie in self.cookies if cookie.name == "csrftoken")
         form = {"username": "ada", "password": PASSWORD, "csrfmiddlewaretoken": token, "next": "/admin/"}
-        assert self.ask("/admin/login/", **form)[0] == "/admin/", "the password is refused"
+        assert self.ask("/admin/login/", **form)[0] == "/admin/", "the login failed"
 
     def is_signed_in(self) -> bool:
-        """Tell whether the admin lets them in."""
+        """Return whether the session is still valid in the admin."""
         return self.ask("/admin/")[0] == "/admin/"
 
 
@@ -171,7 +171,7 @@ class Browser:
 def site(
     made_as: Combination, release: str, kind: type[Deployed], template: Path, tmp_path: Path, engine: Engine
 ) -> Iterator[Deployed]:
-    """A project of a release with an app of its own, before its first start."""
+    """A project of an old release with an app that stores rows, before its first start."""
     ensure_image(engine, "caddy:2")
     project = own_project(render(template, tmp_path / "site", made_as.data, release), made_as, engine)
     add_app(project, APP)
@@ -200,7 +200,7 @@ def test_an_update_loses_nothing(site: Deployed, record: Callable[[str, str], No
     site.compose("stop", "worker")
     site.python(SEND)
     entries, tables = look(site)
-    assert len(entries) == ROWS, "the tasks wait"
+    assert len(entries) == ROWS, "the tasks ran too early"
 
     project.run(tool("copier"), "update", "--defaults", "--vcs-ref", "HEAD")
     assert git("ls-files", "--unmerged", at=project.path) == ""
@@ -211,7 +211,7 @@ def test_an_update_loses_nothing(site: Deployed, record: Callable[[str, str], No
 
     kept = sum(look(site)[0].get(number) == entry for number, entry in entries.items())
     assert kept == ROWS, f"{kept} of {ROWS} rows are as they were, with their files"
-    with suppress(AssertionError):  # the rows that are missing say more
+    with suppress(AssertionError):  # tables with fewer rows
         until(lambda: len(look(site)[0]) >= ROWS + TASKS, 60, every=1)
     entries_after, tables_after = look(site)
     record("before", f"{len(entries)} rows with files, {TASKS} tasks waiting, {sum(tables.values())} rows in all")
@@ -220,7 +220,7 @@ def test_an_update_loses_nothing(site: Deployed, record: Callable[[str, str], No
     assert done == {str(number) for number in range(ROWS, ROWS + TASKS)}, f"{len(done)} of {TASKS} tasks are done"
     fewer = {table: (count, tables_after.get(table, 0)) for table, count in tables.items()}
     assert all(before <= after for before, after in fewer.values()), f"table: before, after: {fewer}"
-    assert ada.is_signed_in(), "the session is over"
+    assert ada.is_signed_in(), "the session was lost"
     Browser(site).sign_in()
     for _, name, content in entries_after.values():
         assert ada.ask(f"/media/{name}")[1].decode() == content

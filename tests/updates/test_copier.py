@@ -1,4 +1,4 @@
-"""The oldest Copier that copier.yml lets in can do it: copy, and update."""
+"""The oldest Copier that copier.yml allows can copy and update."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_weekly_workflow_has_a_copier_that_is_let_in() -> None:
 
 @pytest.mark.rotates(seconds=20, touched_by=["copier.yml"])
 def test_the_oldest_copier_copies_and_updates(template: Path, tmp_path: Path) -> None:
-    """It comes from the index, with what it needs, into an environment of its own."""
+    """Installed from the index into its own environment."""
     python = tmp_path / "venv" / "bin" / "python"
     uv = [sys.executable, "-m", "uv", "--quiet", "--system-certs"]
     subprocess.run([*uv, "venv", str(python.parent.parent)], check=True)

@@ -1,4 +1,4 @@
-"""What sites that run count on stays from release to release, and every rule that says so can fail."""
+"""What running sites depend on stays the same from release to release, and every rule for it can fail."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rewritten(pattern: str, replacement: str, files: str) -> Callable[[Files], F
     return mutate
 
 
-# Mistakes that no update shows, for nothing of the team's is lost: rule -> what it must notice.
+# Mistakes that the update tests cannot detect, because no edit is lost: rule -> what it must detect.
 MUTANTS: list[tuple[str, Callable[[Files], Files]]] = [
     ("migrations", rewritten("max_length=150", "max_length=100", r"/0001_initial\.py$")),
     ("migrations", lambda after: {**after, "accounts/migrations/0002_user_phone.py": "..."}),
@@ -52,7 +52,7 @@ MUTANTS: list[tuple[str, Callable[[Files], Files]]] = [
 
 @pytest.fixture(scope="module", params=matrix.choices("database"))
 def renders(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Renders:
-    """The files of a project with each database, as every release made it and, last, as it is made today."""
+    """The files of a project for each database, rendered by every release and, last, by the current template."""
     answers = matrix.pick(database=request.param, use_celery=True).data
     made = {}
     for ref in [*older(template), "HEAD"]:
@@ -72,7 +72,7 @@ def test_what_sites_count_on_stays(rule: str, renders: Renders) -> None:
 @pytest.mark.parametrize(("rule", "mutate"), MUTANTS)
 def test_a_mistake_is_noticed(rule: str, mutate: Callable[[Files], Files], renders: Renders) -> None:
     mutant = mutate(renders["HEAD"])
-    assert mutant != renders["HEAD"], "the mistake is not in this template any more: make it anew"
+    assert mutant != renders["HEAD"], "the replacement changes nothing: adapt it to the template"
     for release, before in renders.items():
         if release != "HEAD":
             with pytest.raises(AssertionError):

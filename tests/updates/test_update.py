@@ -1,4 +1,4 @@
-"""`copier update`, from every release, over the edits that a team makes: nothing of theirs is lost or conflicts."""
+"""`copier update` from every release, with a team's edits: none is lost, and none conflicts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.workflows import filled_in, value, workflow
 
 @pytest.fixture
 def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder in memory, where there is such: an update writes thousands of small files, and removes them."""
+    """A folder in memory if possible: an update creates and removes thousands of small files."""
     shared = Path("/dev/shm")
     if not os.access(shared, os.W_OK):
         yield tmp_path
@@ -37,7 +37,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_there_are_releases() -> None:
-    assert releases(), "no release is in the history: this must be a whole clone, not a shallow one"
+    assert releases(), "no release is in the history: use a full clone, not a shallow one"
 
 
 @pytest.mark.covering
@@ -48,7 +48,7 @@ def test_an_update_keeps_every_edit(
     record: Callable[[str, str], None],
     pytestconfig: pytest.Config,
 ) -> None:
-    """From one release each, in turn; in a full run from three. More releases cost no more."""
+    """From one release per combination, in turn; in a full run from three. More releases cost no more time."""
     rows = selected(pytestconfig, covering=True)
     turn = rows.index(combination) + pytestconfig.stash[TURN].part
     tags = older(template)
@@ -59,7 +59,7 @@ def test_an_update_keeps_every_edit(
 
 
 def test_a_release_need_not_know_every_choice(newer: Path, memory: Path) -> None:
-    """A choice that is new today is given in the update, by projects of all releases before."""
+    """Projects of all releases can choose an answer that is new today, during the update."""
     document = newer / "copier.yml"
     with_choice = document.read_text(encoding="utf-8").replace('    - "3.14"\n', '    - "3.14"\n    - "3.99"\n')
     document.write_text(with_choice, encoding="utf-8")
@@ -80,7 +80,7 @@ def test_every_release_has_its_turn_and_none_costs_more() -> None:
 
 
 def toggles() -> list[tuple[str, Any, Any]]:
-    """Return every answer that can be exchanged for another: question, before, after."""
+    """Return every change of an answer: question, before, after."""
     return [
         (question, before, after)
         for question, offered in matrix.axes().items()
@@ -94,7 +94,7 @@ def toggles() -> list[tuple[str, Any, Any]]:
 def test_a_project_of_the_oldest_release_can_move_to_a_cluster(
     deploy: str, template: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And back again. Two files end in what only one host has: there a team's own last lines are a conflict."""
+    """And back. Two files end with lines that depend on the answer, so lines that a team adds there conflict."""
     for name in ("Makefile", ".env.example"):
         monkeypatch.delitem(EDITS, name)
     combination = matrix.pick(database="postgres", use_celery=True)
@@ -114,10 +114,10 @@ def test_an_answer_can_be_changed(question: str, before: Any, after: Any, templa
     project = prove(template, memory, next(iter(releases())), combination, **{question: after})
     commit_all(project)
     update(project)
-    assert git("status", "--porcelain", at=project) == "", "a second update changes something"
+    assert git("status", "--porcelain", at=project) == "", "a second update changes files"
 
 
-# --- what a user meets ---------------------------------------------------------------------------------------------
+# --- the user's view ---------------------------------------------------------------------------------------------
 
 
 def append(path: Path, text: str) -> None:
@@ -127,17 +127,17 @@ def append(path: Path, text: str) -> None:
 
 
 def release(template: Path, tag: str) -> None:
-    """Commit what a template has, and let that be the release `tag`, even if there is one already."""
+    """Commit a template's files, and tag them as a release, moving the tag if it exists."""
     commit_all(template)
     git("tag", "--force", tag, at=template)
 
 
 @pytest.fixture
 def newer(template: Path, tmp_path: Path) -> Path:
-    """A template with two more releases: what it is now, and one that adds a line to the end of a file."""
+    """A template with two more releases: the current state, and one that adds a line to the end of a file."""
     folder = tmp_path / "newer"
     git("clone", "--quiet", str(template), str(folder), at=tmp_path)
-    release(folder, "v98.0.0")  # on a commit of its own: what it is now may be a release, and have a tag
+    release(folder, "v98.0.0")  # a separate commit, because the current one may already have a tag
     append(folder / "template" / ".gitignore.jinja", "*.new\n")
     release(folder, "v99.0.0")
     return folder
@@ -145,12 +145,12 @@ def newer(template: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clone(newer: Path, tmp_path: Path) -> Path:
-    """A project of that template's newest release but one."""
+    """A project of that template's second newest release."""
     return render(newer, tmp_path / "project", matrix.default_combination().data, "v98.0.0")
 
 
 def run(*command: str, at: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user does; the caller looks at the result."""
+    """Run a command as a user does; the caller checks the result."""
     tools = str(Path(sys.executable).parent)
     path = f"{environment.pop('first', tools)}:{tools}:{os.environ['PATH']}"
     return subprocess.run(
@@ -169,7 +169,7 @@ MARKER = "'^<<<<<<< before updating'"
 
 
 def left_to_do(said: str) -> list[str]:
-    """Return the commands that an update says are left to do."""
+    """Return the commands that an update lists as left to do."""
     _, _, message = said.partition("What is left to do:")
     return [line.partition("  #")[0].strip() for line in message.splitlines() if line.startswith("    ")]
 
@@ -192,7 +192,7 @@ def test_the_readmes_commands(clone: Path) -> None:
 
 
 def test_what_it_says_commits_the_update_and_no_conflict(newer: Path, clone: Path) -> None:
-    """The commands, one by one, with a conflict, a new file of the template's, and a file that comes in between."""
+    """The listed commands, with a conflict, a new file of the template, and an unrelated new file."""
     append(newer / "template" / "new.txt", "New.\n")
     release(newer, "v99.0.0")
     ignored = clone / ".gitignore"
@@ -205,7 +205,7 @@ def test_what_it_says_commits_the_update_and_no_conflict(newer: Path, clone: Pat
     assert run("sh", "-c", conflicts, at=clone).stdout == ".gitignore:<<<<<<< before updating\n"
     assert run("sh", "-c", new, at=clone).returncode == 0
     assert "+New." in run("sh", "-c", look, at=clone).stdout
-    (clone / "dump.sql").write_text("Ours, and nobody else's.\n", encoding="utf-8")
+    (clone / "dump.sql").write_text("Unrelated.\n", encoding="utf-8")
     assert ".gitignore:<<<<<<< before updating\n" in run("sh", "-c", commit, at=clone).stdout
     assert git("rev-parse", "HEAD", at=clone) == before, "a conflict was committed"
     lines = [line for line in ignored.read_text(encoding="utf-8").splitlines() if not re.match("<<<|===|>>>", line)]
@@ -220,7 +220,7 @@ def test_what_it_says_commits_the_update_and_no_conflict(newer: Path, clone: Pat
 
 
 def test_it_says_that_tables_have_changed_if_they_have(newer: Path, tmp_path: Path) -> None:
-    """What DRF leaves behind is not migrated; and an answers file may have lost what was there before."""
+    """Removing DRF needs no migration; an answers file of an older release lacks the fingerprints."""
     for before, after in ((False, True), (True, False)):
         project = render(newer, tmp_path / f"{before}", matrix.pick(use_drf=before).data, "v98.0.0")
         said = run("copier", "update", "--defaults", f"--data=use_drf={after}", at=project).stdout
@@ -302,7 +302,7 @@ def test_a_misspelt_answer_stops_the_update(clone: Path) -> None:
 
 
 def test_an_answer_that_is_none_any_more_stops_the_update(newer: Path, clone: Path) -> None:
-    """Copier would give the project another slug, and so another image, other volumes and an empty database."""
+    """Copier would choose another slug, and so another image, other volumes and an empty database."""
     slug = matrix.default_combination().slug
     macros = newer / "hooks" / "macros.jinja"
     text = macros.read_text(encoding="utf-8").replace("{%- set taken = [", f"{{%- set taken = ['{slug}', ")
@@ -345,7 +345,7 @@ def test_a_conflict_is_shown_and_cannot_be_committed(clone: Path) -> None:
 
 
 def test_a_project_of_an_untagged_commit_waits_for_the_next_release(newer: Path, tmp_path: Path) -> None:
-    git("tag", "--delete", "v99.0.0", at=newer)  # which leaves a commit after v98.0.0
+    git("tag", "--delete", "v99.0.0", at=newer)  # the project is then at a commit after v98.0.0
     project = render(newer, tmp_path / "untagged", matrix.default_combination().data)
     said = run("copier", "update", "--defaults", at=project)
     assert "You are downgrading" in said.stdout
@@ -357,7 +357,7 @@ def test_a_project_of_an_untagged_commit_waits_for_the_next_release(newer: Path,
 # --- the weekly workflow -------------------------------------------------------------------------------------------
 
 TOKEN = "the-token-that-may-write"
-# What only a runner has. Those that run what was fetched note all that they could read.
+# Stand-ins for a runner's tools. Those that run fetched code log everything that it could read.
 TOOLS = {
     "pipx": 'env >> "$NOTES"; cat .git/config >> "$NOTES" || true; shift 2; exec copier "$@"',
     "docker": 'env >> "$NOTES"; cat .git/config >> "$NOTES"; echo "# Locked." >> requirements.txt',
@@ -366,7 +366,7 @@ TOOLS = {
 
 
 class Weekly:
-    """update.yml, with a repository and a folder for GitHub's, and with TOOLS."""
+    """Runs update.yml with TOOLS, and with a repository and a folder in place of GitHub's."""
 
     def __init__(self, project: Path, folder: Path) -> None:
         self.jobs = workflow(project, "update.yml")["jobs"]
@@ -379,7 +379,7 @@ class Weekly:
             (folder / "tools" / name).chmod(0o755)
 
     def run(self, fails: bool = False) -> str:
-        """Run the jobs, each on a machine of its own; return what they printed. AssertionError unless it ends so."""
+        """Run each job in its own folder, and return what they printed; AssertionError unless they end as expected."""
         known = {"secrets.UPDATE_TOKEN": "", "github.token": TOKEN}
         said = []
         for name, job in self.jobs.items():
@@ -434,12 +434,12 @@ class Weekly:
         )
 
     def asked(self) -> list[str]:
-        """Return what GitHub was asked for, a line each."""
+        """Return the arguments of each call of `gh`."""
         path = self.folder / "asked"
         return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
     def body(self) -> str:
-        """Return the words of the pull request."""
+        """Return the text of the pull request."""
         return (self.folder / "update" / "body").read_text(encoding="utf-8")
 
 
@@ -462,7 +462,7 @@ def test_the_weekly_workflow_opens_one_pull_request(conflict: bool, newer: Path,
     assert ("# Locked." in git("show", "slipway-v99.0.0:requirements.txt", at=weekly.origin)) != conflict
     notes = (tmp_path / "notes").read_text(encoding="utf-8")
     assert "RUNNER_TEMP=" in notes
-    assert TOKEN not in notes, "what was fetched could read the token"
+    assert TOKEN not in notes, "fetched code could read the token"
 
 
 def test_it_lists_what_has_changed_in_files_that_are_gone(newer: Path, clone: Path, tmp_path: Path) -> None:
@@ -505,7 +505,7 @@ def test_it_has_nothing_to_do_for_a_prerelease(newer: Path, tmp_path: Path) -> N
 
 @pytest.fixture
 def crlf(tmp_path: Path) -> dict[str, str]:
-    """The environment of somebody whose git writes CRLF into every checkout, as Git for Windows does."""
+    """An environment in which git writes CRLF into checkouts, as with Git for Windows."""
     home = tmp_path / "home"
     home.mkdir()
     (home / ".gitconfig").write_text(
@@ -515,7 +515,7 @@ def crlf(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_project_is_the_same_where_git_writes_crlf(newer: Path, tmp_path: Path, crlf: dict[str, str]) -> None:
-    """Copied, cloned, used and updated there: to the last byte what it is elsewhere."""
+    """Copies, clones and updates there are byte for byte the same as elsewhere."""
     combination = matrix.pick(database="postgres", use_celery=True)
     elsewhere = render(newer, tmp_path / "elsewhere", combination.data, "v98.0.0")
     data = [f"--data={question}={answer}" for question, answer in combination.data.items()]
@@ -539,7 +539,7 @@ def test_a_project_is_the_same_where_git_writes_crlf(newer: Path, tmp_path: Path
 
 
 def test_a_checkout_with_crlf_updates_to_the_same(template: Path, tmp_path: Path, crlf: dict[str, str]) -> None:
-    """A project of a release that had no .gitattributes, with its team's edits."""
+    """An edited project of a release without .gitattributes."""
     project = render(template, tmp_path / "project", matrix.default_combination().data, next(iter(releases())))
     edit(project)
     commit_all(project)
@@ -559,7 +559,7 @@ def test_a_checkout_with_crlf_updates_to_the_same(template: Path, tmp_path: Path
 
 @pytest.fixture
 def moving(template: Path, tmp_path: Path) -> tuple[Path, str]:
-    """A template whose next release, which is returned with it, moves a file and drops another."""
+    """A template whose next release moves a file and drops another, and the tag of that release."""
     clone = tmp_path / "moving"
     git("clone", "--quiet", str(template), str(clone), at=tmp_path)
     [before] = (clone / "template").glob("*Caddyfile*")
@@ -579,7 +579,7 @@ def test_a_file_that_moves_needs_a_migration(moving: tuple[Path, str], tmp_path:
 
 
 def release_that_moves(template: Path, version: str, *moves: list[str]) -> None:
-    """Release a version of the template: it has migrations for these moves, below those that it has already."""
+    """Release a version of the template with migrations for these moves, after existing migrations."""
     document = template / "copier.yml"
     script = "{{ _copier_conf.src_path }}/hooks/moved.py"
     entries = [{"version": version, "command": ["{{ _copier_python }}", script, *names]} for names in moves]
@@ -592,7 +592,7 @@ def release_that_moves(template: Path, version: str, *moves: list[str]) -> None:
 
 
 def moving_file(template: Path, old: str, new: str, *, line: str = "") -> None:
-    """Move the file of the template that a pattern names, and add a line at its top."""
+    """Move the template's file that matches a pattern, and add a line at its top."""
     [before] = (template / "template").glob(old)
     after = template / "template" / (new + before.suffix * (before.suffix == ".jinja"))
     after.parent.mkdir(exist_ok=True)
@@ -624,7 +624,7 @@ def moved_twice(template: Path, tmp_path: Path) -> Path:
 
 
 def write_at(end: str, name: str, project: Path) -> None:
-    """Add a line of the team's to a file."""
+    """Add a team's line to a file."""
     path = project / name
     text = path.read_text(encoding="utf-8")
     path.write_text("# Ours.\n" + text if end == "start" else text + "# Ours.\n", encoding="utf-8")
@@ -642,18 +642,18 @@ def test_migrations_carry_edits_over(moved_twice: Path, tmp_path: Path) -> None:
         update(project)
     assert git("status", "--porcelain", at=project) == ""
     update(project, trust=True)
-    # Twice moved: the edits are where the file is now.
+    # Moved twice: the edits are in the file's newest place.
     front = (project / "Frontfile").read_text(encoding="utf-8")
     assert front.startswith("# New.\n")
     assert front.endswith("# Ours.\n")
     assert not (project / "Proxyfile").exists()
     assert not (project / "Caddyfile").exists()
-    # A conflict is one for git as well, until somebody has resolved it.
+    # git also reports the conflict, until it is resolved.
     assert git("diff", "--name-only", "--diff-filter=U", at=project) == "templates/closed.html"
     closed = (project / "templates" / "closed.html").read_text(encoding="utf-8")
     assert "<<<<<<< before updating\n# Ours.\n=======\n<!-- Theirs. -->\n>>>>>>> after updating\n" in closed
     assert not (project / "templates" / "locked.html").exists()
-    # What is there no more, or not for these answers, stays if it was edited.
+    # Edited files stay if the template has dropped them, or has them only for other answers.
     for name in ("config/mail.py", "static/favicon.svg"):
         assert (project / name).read_text(encoding="utf-8").startswith("# Ours.\n")
 
@@ -681,7 +681,7 @@ def test_an_update_over_migrations_is_proved_as_any_other(
 
 
 def test_every_migration_of_the_database_counts() -> None:
-    """The message after an update says that tables have changed: hooks/macros.jinja must know all that changes them."""
+    """hooks/macros.jinja must include every migration, because the message after an update depends on it."""
     known = (ROOT / "hooks" / "macros.jinja").read_text(encoding="utf-8")
     migrations = [path for path in (ROOT / "template").rglob("migrations/*.py*") if path.name[0].isdigit()]
     assert migrations

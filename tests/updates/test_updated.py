@@ -1,4 +1,4 @@
-"""Projects that were updated, with an answer changed on the way, build, boot and pass their tests."""
+"""Updated projects build, boot and pass their tests, also if an answer changes in the update."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OWNER = "1000:1000"
 
 
 def sample() -> Iterator[tuple[Combination, str, Any]]:
-    """Yield a project for each Python on each database, the other answers varied, and an answer to change in it."""
+    """Yield a project for each Python and each database, with varied other answers, and an answer to change in it."""
     questions = ["use_drf", "use_celery", "multi_stage", "database", "python_version"]
     for number, (python, database) in enumerate(
         itertools.product(matrix.choices("python_version"), matrix.choices("database"))
@@ -55,7 +55,7 @@ def sample() -> Iterator[tuple[Combination, str, Any]]:
 
 @pytest.fixture(scope="session")
 def locked() -> dict[str, str]:
-    """The lines of both locks for the dependencies that the team adds."""
+    """The lines in both locks for the dependencies that the team adds."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--system-certs"]
     command += ["--generate-hashes", "--no-header", "-"]
     added = {"requirements.txt": "humanize>=4", "requirements-dev.txt": "humanize>=4\nfactory-boy>=3"}
@@ -69,7 +69,7 @@ def locked() -> dict[str, str]:
 def team(
     request: pytest.FixtureRequest, template: Path, tmp_path: Path, locked: dict[str, str], engine: Engine
 ) -> Iterator[Project]:
-    """A project of the oldest release, with its team's edits."""
+    """A project of the oldest release, with a team's edits."""
     wanted: Combination = request.param
     oldest = next(iter(releases()))
     data = known(template, oldest, wanted.data)
@@ -92,7 +92,7 @@ def test_an_updated_project_works(team: Project, question: str, answer: Any) -> 
     before = files(team.path)
     said = team.run(tool("copier"), "update", "--defaults", "--vcs-ref", "HEAD", "--data", f"{question}={answer}")
     after = files(team.path)
-    # It says what is left to do, and nothing else.
+    # The update lists what is left to do, and nothing else.
     lock_is_stale = before["pyproject.toml"] != after["pyproject.toml"]
     assert ("make lock" in said) == lock_is_stale, said
     assert ("tables have changed" in said) == (question == "use_drf" and answer), said
@@ -104,7 +104,7 @@ def test_an_updated_project_works(team: Project, question: str, answer: Any) -> 
     if not all(re.search(rf"(?m)^{re.escape(name)}==", lock) for name in wanted):
         said = team.docker("build", "--build-arg", "REQUIREMENTS=requirements-dev.txt", ".", fails=True)
         multi_stage = answer if question == "multi_stage" else team.combination.answers["multi_stage"]
-        first = "requirements.txt" if multi_stage else "requirements-dev.txt"  # the one that is installed first
+        first = "requirements.txt" if multi_stage else "requirements-dev.txt"  # the lock that is installed first
         assert f"{first} does not fit pyproject.toml: run `make lock`" in said
     if lock_is_stale:
         team.run("make", "lock")

@@ -1,5 +1,5 @@
 #!/usr/local/bin/python
-"""Stands in for Syft: lists the Python packages of an image, in the form that BuildKit asks of a generator."""
+"""Stands in for Syft: lists an image's Python packages in the format that BuildKit expects of a generator."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 #!/usr/local/bin/python
-"""Stands in for Grype: looks whether it is called as that is, and finds what the checkout's file `vulnerable` names."""
+"""Stands in for Grype: checks how it is called, and reports what the checkout's file `vulnerable` names."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 assert options == ["--only-fixed", "--fail-on", "high"], options
 assert source.startswith("docker-archive:"), source
 assert Path.cwd() == Path("/src")
-# What could tempt it.
+# A real scanner must not get these.
 assert not Path("/var/run/docker.sock").exists()
 assert not os.access("/src", os.W_OK) or not os.access("/src/Makefile", os.W_OK)
 assert not any("TOKEN" in name or "DOCKER" in name for name in os.environ)
