@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Two per core: half of the workers mostly wait.
+# Two per core, because half of the workers mostly wait.
 WORKERS ?= $(shell expr 2 \* $$(nproc))
 DEMO ?= demo
 PORT ?= 8000
@@ -14,12 +14,12 @@ help: ## list these targets
 demo: $(READY) ## generate a site with the default answers into ./demo, and start it
 	@PORT=$(PORT) $(BIN)/python -m tools.demo start $(DEMO)
 
-demo-stop: $(READY) ## stop that site, and remove what it left
+demo-stop: $(READY) ## stop that site, and remove its data and image
 	@$(BIN)/python -m tools.demo stop $(DEMO)
 
 # only=NAME tests one combination, shard=1/8 the first of eight parts, full=1 everything for every combination;
 # part=2 and since=REF choose among the rotating drills.
-test: $(READY) ## prove every combination, and the drills whose turn it is; CONTRIBUTING.md tells of only=, shard=, full=1
+test: $(READY) ## test every combination, and the drills whose turn it is; CONTRIBUTING.md explains only=, shard=, full=1
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(if $(full),--full) \
 	  $(foreach name,only shard part since,$(if $($(name)),--$(name) $($(name))))
 
@@ -28,23 +28,23 @@ lint: $(READY) ## check style and types of the template's own code, and all work
 	$(BIN)/zizmor --offline --quiet .github/workflows template/.github/workflows
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/* template/.github/workflows/*
 
-lock: $(READY) ## resolve the template's dependencies anew, and write them into it
+lock: $(READY) ## resolve the template's dependencies again, and write its lock files
 	$(BIN)/uv pip compile --quiet --upgrade --group dev --output-file requirements.txt
 	$(BIN)/python -m tools.lock
 
 release: full := 1
-release: has-version lint test ## date the changelog, commit and tag, if all is well: make release version=0.2.0
+release: has-version lint test ## run all tests, then date the changelog, commit and tag: make release version=0.2.0
 	$(BIN)/bump-my-version bump --new-version $(version)
 	echo "v$(version) $$(git rev-parse HEAD)" >> tests/releases.txt
 	git commit --quiet --message "List v$(version)" tests/releases.txt
 
 has-version:
-	@test "$(version)" || { echo "Which version? make release version=1.2.3; CHANGELOG.md says what makes it a major one" >&2; exit 1; }
+	@test "$(version)" || { echo "Which version? Run make release version=1.2.3; CONTRIBUTING.md explains what makes a major one" >&2; exit 1; }
 
 benchmark: $(READY) ## measure sizes and times against the budgets
 	$(BIN)/python -m benchmarks
 
-engine: ## start a Docker engine, if none answers
+engine: ## start a Docker engine if none is running
 	@$(PYTHON) -m tests.engine start
 
 engine-stop: ## stop the engine that was started here

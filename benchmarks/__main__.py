@@ -1,7 +1,7 @@
 """Measure sizes and times against the budgets: `make benchmark`.
 
-Times are medians of RUNS on this machine: compare them within a run, not between machines. A missed budget is shown
-and is no error: hard limits are in the tests.
+Times are medians of RUNS on this machine: compare them within a run, not between machines. A missed budget is
+shown, but is not an error: hard limits are in the tests.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Carry a team's edits over to where the template has moved a file: a migration, run by `copier update`.
+"""Carry a team's edits over when the template moves a file: a migration, run by `copier update`.
 
-Copier deletes what the template no longer has, with all that a team wrote into it. So a release that moves a file
-names this script in `_migrations`, with the version that moves it, below those of earlier versions:
+Copier deletes files that the template no longer has, with a team's edits in them. So a release that moves a file
+lists this script in `_migrations`, with its version, below the entries of earlier versions:
 
     _migrations:
       - version: v1.0.0
         command: ["{{ _copier_python }}", "{{ _copier_conf.src_path }}/hooks/moved.py", "OLD", "NEW"]
 
-`NEW` is merged with the edits. Where that needs a decision, it holds conflict markers and git has it as unmerged, as
-after any update. If `NEW` was moved later on, the edits follow. Without `NEW` the template has dropped the file: an
-edited one stays. So it does if the project's answers leave `NEW` out. Copier sets VERSION_FROM.
+The edits are merged into `NEW`. A conflict leaves markers in the file, and git lists it as unmerged, as after any
+update. If a later release moves `NEW` again, the edits follow. Without `NEW`, the template has dropped the file, and
+an edited one is kept; it is also kept if the project's answers exclude `NEW`. Copier sets VERSION_FROM.
 """
 
 import os
@@ -21,17 +21,17 @@ from pathlib import Path
 import copier
 import yaml
 
-CONFLICT = range(1, 128)  # what `git merge-file` returns is how many there are; beyond, it has failed
+CONFLICT = range(1, 128)  # `git merge-file` returns the number of conflicts; higher values are errors
 
 
 def before_update(name: str) -> bytes | None:
-    """Return a file as the project's last commit has it, or None if it has no such file."""
+    """Return a file's content in the project's last commit, or None if it is not there."""
     result = subprocess.run(["git", "show", f"HEAD:./{name}"], capture_output=True, check=False)
     return None if result.returncode else result.stdout
 
 
 def where_now(old: str, new: str | None) -> str | None:
-    """Return where the file that moved from `old` to `new` is now, after all later moves; None if it was dropped."""
+    """Return the current name of the file that moved from `old` to `new`, after later moves; None if it was dropped."""
     document = yaml.safe_load(Path(__file__).parent.with_name("copier.yml").read_text(encoding="utf-8"))
     commands = [migration["command"] for migration in document["_migrations"]]
     moves = [command[2:] for command in commands if command[1].endswith("/moved.py")]
@@ -42,7 +42,7 @@ def where_now(old: str, new: str | None) -> str | None:
 
 
 def mark_unmerged(name: str, *versions: Path) -> None:
-    """Tell git that a file is in conflict, between these `versions` of it: the base, the team's, the template's."""
+    """Mark a file as conflicting in git, between three `versions`: the base, the team's, the template's."""
     mode = f"100{'755' if os.access(name, os.X_OK) else '644'}"
     prefix = subprocess.run(["git", "rev-parse", "--show-prefix"], capture_output=True, text=True, check=True)
     lines = []
@@ -53,7 +53,7 @@ def mark_unmerged(name: str, *versions: Path) -> None:
 
 
 def main(old: str, new: str | None = None) -> None:
-    """Merge the edits that the file `old` had into `new`, or bring an edited `old` back if there is no `new`."""
+    """Merge a team's edits of `old` into `new`, or restore an edited `old` if there is no `new`."""
     edited = before_update(old)
     answers = before_update(".copier-answers.yml")
     if edited is None or answers is None:

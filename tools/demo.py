@@ -50,7 +50,7 @@ def start(folder: Path, port: int) -> None:
             raise
         url = f"http://localhost:{port}"
         if (status := get(url).status) != 200:
-            sys.exit(f"{url} answered {status}: `docker compose logs` in {folder} tells why.")
+            sys.exit(f"{url} answered {status}: `docker compose logs` in {folder} shows why.")
     except BaseException:
         if engine.started:
             stop_engine()
@@ -77,7 +77,7 @@ def main() -> None:
     except EngineError as error:
         sys.exit(str(error))
     except subprocess.CalledProcessError as error:
-        sys.exit(f"`{' '.join(map(str, error.cmd))}` failed: what it printed above tells why.")
+        sys.exit(f"`{' '.join(map(str, error.cmd))}` failed: see its output above.")
     except KeyboardInterrupt:
         sys.exit("Interrupted: nothing is left running.")
 
