@@ -1,4 +1,4 @@
-"""The user model. A project needs its own from the first migration on: switching to one later is hard."""
+"""The user model. It is the project's own from the first migration on, for it is hard to change to one later."""
 
 from django.contrib.auth.models import AbstractUser
 
