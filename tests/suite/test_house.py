@@ -1,4 +1,4 @@
-"""The layout of the tests: helpers are in tests/support, and no test module imports another."""
+"""The layout of the repository: what belongs where, and how much of it."""
 
 from __future__ import annotations
 
@@ -20,3 +20,12 @@ def test_no_test_module_imports_another() -> None:
 
 def test_conftest_holds_fixtures_alone() -> None:
     assert len((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8").splitlines()) < 150
+
+
+def test_no_file_of_the_template_is_mostly_conditions() -> None:
+    """Except the locks, which `make lock` writes."""
+    template = ROOT / "template"
+    files = [path for path in template.rglob("*.jinja") if not path.name.startswith("requirements")]
+    tags = {path.relative_to(template).as_posix(): path.read_text(encoding="utf-8").count("{%") for path in files}
+    assert len(tags) > 10
+    assert {name: count for name, count in tags.items() if count > 25} == {}
