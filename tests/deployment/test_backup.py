@@ -13,7 +13,6 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from tests.support import matrix
 from tests.support.ledger import LEDGER
 from tests.support.matrix import Combination
 from tests.support.production import Production
-from tests.support.project import Project, add_app, free_port, make_project, until
+from tests.support.project import add_app, free_port, make_project, until
 
 pytestmark = pytest.mark.rotates(
     seconds=100,
@@ -95,29 +94,12 @@ STACKS = {
 }
 
 
-@dataclass
-class Site:
-    """A project that is deployed on this machine."""
-
-    project: Project
-
-    def compose(self, *arguments: str) -> str:
-        """Run `docker compose` on the production stack."""
-        files = ["--env-file", "production.env", "--file", "compose.production.yaml"]
-        return self.project.compose(*files, *arguments)
-
-    def shell(self, code: str) -> str:
-        """Run Python in the web container with Django loaded, and return what it prints."""
-        return self.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", code)
+class Site(Production):
+    """A site with backups."""
 
     def rows(self) -> dict[int, bool]:
         """Return the numbers of all rows, each with whether its file is complete."""
-        return {int(number): whole for number, whole in json.loads(self.shell(READ)).items()}
-
-    def make(self, target: str, *arguments: str, fails: bool = False) -> list[str]:
-        """Run `make`, and return the lines that its commands printed."""
-        lines = self.project.run("make", "--silent", target, *arguments, fails=fails).splitlines()
-        return [line for line in lines if not line.startswith("make: ***")]
+        return {int(number): whole for number, whole in json.loads(self.python(READ)).items()}
 
     @contextmanager
     def restoring(self, file: Path) -> Iterator[subprocess.Popen[bytes]]:
@@ -139,7 +121,7 @@ class Site:
         """Run `make restore`, assert that it rejects `file` with one line and changes nothing, and return that line."""
         data = self.project.path / "data"
         before = self.state(), sorted(path.name for path in data.iterdir())
-        [line] = self.make("restore", f"FILE={file}", fails=True)
+        [line] = self.lines("restore", f"FILE={file}", fails=True)
         assert (self.state(), sorted(path.name for path in data.iterdir())) == before
         return line
 
@@ -157,21 +139,16 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     combination = Combination(f"slipway-backup-{request.param}", matrix.pick(**STACKS[request.param]).answers)
     project = make_project(copie_session, engine, combination)
     add_app(project, LEDGER)
-    production = Production(project, free_port(), free_port())
-    (project.path / "production.env").write_text(
-        f"SITE_HOST=localhost\nHTTP_PORT={production.http_port}\nHTTPS_PORT={production.https_port}\n"
-        f"FRONTEND_SUBNET=10.213.{68 + list(STACKS).index(request.param)}.0/28\n",
-        encoding="utf-8",
-    )
+    site = Site(project, free_port(), free_port())
+    site.configure(68 + list(STACKS).index(request.param))
     project.commit("Keep a ledger")
-    site = Site(project)
     try:
-        assert site.make("backup", fails=True) == ["Nothing is deployed here yet: run make deploy first"]
+        assert site.lines("backup", fails=True) == ["Nothing is deployed here yet: run make deploy first"]
         site.make("secrets")
-        production.deploy_commit()
+        site.deploy_commit()
         yield site
     finally:
-        production.remove()
+        site.remove()
 
 
 def rewrite(source: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> None:
@@ -220,7 +197,7 @@ def test_a_backup_that_was_made_under_load_brings_everything_back(
         until(lambda: said.stat().st_size > 800, 30)  # all have been writing for a while
         before = {int(number) for number in said.read_text(encoding="utf-8").split()}
         start = time.monotonic()
-        [name] = site.make("backup")
+        [name] = site.lines("backup")
         took = time.monotonic() - start
         site.compose("exec", "-T", "web", "touch", "/tmp/stop")
         assert writers.wait(30) == 0
@@ -231,11 +208,11 @@ def test_a_backup_that_was_made_under_load_brings_everything_back(
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert file.name.startswith(f"{site.project.slug}-20")
-    site.shell(WIPE)
+    site.python(WIPE)
     assert site.rows() == {}
     (site.project.path / "data" / "site" / "media" / "later.txt").write_text("not in the backup", encoding="utf-8")
     start = time.monotonic()
-    said_last = site.make("restore", f"FILE={name}")[-1]
+    said_last = site.lines("restore", f"FILE={name}")[-1]
     with capsys.disabled():
         print(f"\n{site.project.slug}: {len(before)} to {len(after)} rows, backup {took:.1f} s, ", end="")
         print(f"restore {time.monotonic() - start:.1f} s, {file.stat().st_size >> 10} KiB")
@@ -304,7 +281,7 @@ def test_a_restore_that_fails_leaves_what_was_there(site: Site) -> None:
     running = site.state()
     # The checksums match, but the dump is broken: it is loaded next to the site's database, which is not affected.
     rewrite(good, bad, lambda members: members.update(database=members["database"][:600] + b"\0" * 600))
-    site.make("restore", "FILE=backups/bad.tar", fails=True)
+    site.lines("restore", "FILE=backups/bad.tar", fails=True)
     assert site.state() == running
     assert site.rows() == rows
     # The dump is loaded and swapped in, and then the migrations fail: the old data comes back.
@@ -316,8 +293,8 @@ def test_a_restore_that_fails_leaves_what_was_there(site: Site) -> None:
     site.project.run("sh", "-c", f"printf {shlex.quote(broken)} | docker build --quiet --tag {image} -")
     try:
         releases.write_text(f"{known}2026-01-01T00:00:00Z broken\n", encoding="utf-8")
-        site.shell(WIPE)
-        said = site.make("restore", f"FILE=backups/{good.name}", fails=True)
+        site.python(WIPE)
+        said = site.lines("restore", f"FILE=backups/{good.name}", fails=True)
         assert said[-1] == "The restore failed: putting the old data back"
     finally:
         releases.write_text(known, encoding="utf-8")
@@ -330,9 +307,9 @@ def test_they_keep_out_of_each_others_way(site: Site) -> None:
     good = next(file for file in (site.project.path / "backups").iterdir() if file.name != "bad.tar")
     with site.restoring(good) as restore:
         for command in (["deploy"], ["rollback", "TAG=any"], ["restore", "FILE=any"]):
-            assert site.make(*command, fails=True) == ["make restore is running: wait for it"]
+            assert site.lines(*command, fails=True) == ["make restore is running: wait for it"]
         assert restore.poll() is None
-        [name] = site.make("backup")  # waits instead of failing, because a nightly backup is not repeated
+        [name] = site.lines("backup")  # waits instead of failing, because a nightly backup is not repeated
         assert restore.wait() == 0
     (site.project.path / name).unlink()
     assert site.rows()
@@ -354,8 +331,8 @@ def test_a_restore_that_was_killed_can_be_done_again(site: Site) -> None:
     taken.mkdir(parents=True)
     (data / "site" / "media").rename(taken / "media")
     advice = "A restore was killed while it replaced the data: run make restore again with the same file"
-    assert site.make("deploy", fails=True) == site.make("backup", fails=True) == [advice]
-    said = site.make("restore", f"FILE=backups/{good.name}")
+    assert site.lines("deploy", fails=True) == site.lines("backup", fails=True) == [advice]
+    said = site.lines("restore", f"FILE=backups/{good.name}")
     [kept] = data.glob("was-*")
     assert said[0].endswith(f"The data that it had moved away is in data/{kept.name}")
     assert any(kept.glob("site/media/ledger/*/*/*.txt"))

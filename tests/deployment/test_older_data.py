@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,10 @@ from tests.engine import Engine, ensure_image
 from tests.support import matrix
 from tests.support.data import COMMANDS, FILES, mode
 from tests.support.matrix import Combination
-from tests.support.project import CommandError, Project, free_port, own_project, render_project
+from tests.support.production import Production
+from tests.support.project import free_port, own_project, render_project
 from tests.support.rendered import tool
+from tests.support.roles import owns_its_database_alone
 from tests.support.updates import render
 
 pytestmark = pytest.mark.rotates(
@@ -28,23 +29,15 @@ pytestmark = pytest.mark.rotates(
 BEFORE = "v0.2.0"
 
 
-@dataclass
-class Site:
-    """A project that is deployed on this machine."""
-
-    project: Project
+class Site(Production):
+    """A site that is known by its containers: its files say another name at times."""
 
     @property
     def slug(self) -> str:
         """The project's name."""
         return self.project.slug
 
-    def make(self, *arguments: str, fails: bool = False) -> list[str]:
-        """Run `make`, and return what it printed."""
-        lines = self.project.run("make", "--silent", *arguments, fails=fails).splitlines()
-        return [line for line in lines if not line.startswith("make: ***")]
-
-    def shell(self, code: str) -> str:
+    def python(self, code: str) -> str:
         """Run Python in the web container, with Django loaded."""
         command = ("python", "manage.py", "shell", "--no-imports", "-c", code)
         return self.project.docker("exec", f"{self.slug}-production-web-1", *command).strip()
@@ -53,7 +46,7 @@ class Site:
         """Create two accounts and an upload."""
         users = "[User.objects.create_user(name, password='correct horse') for name in ('ada', 'eve')]"
         upload = "default_storage.save('note.txt', ContentFile(b'kept'))"
-        self.shell(
+        self.python(
             "from accounts.models import User; from django.core.files.base import ContentFile; "
             f"from django.core.files.storage import default_storage; {users}; {upload}"
         )
@@ -62,7 +55,7 @@ class Site:
         """Return the current state of what `add_rows` created."""
         found = "*User.objects.order_by('username').values_list('username', flat=True)"
         log_in = "authenticate(request=HttpRequest(), username='ada', password='correct horse')"
-        return self.shell(
+        return self.python(
             "from accounts.models import User; from django.contrib.auth import authenticate; "
             "from django.http import HttpRequest; from django.core.files.storage import default_storage; "
             f"print({found}, {log_in}, default_storage.open('note.txt').read())"
@@ -78,7 +71,7 @@ class Site:
         """Assert that every command fails with `why`, and that the site keeps running."""
         before = self.running(), self.rows()
         for command in COMMANDS:
-            [line] = self.make(*command, fails=True)
+            [line] = self.lines(*command, fails=True)
             assert line.startswith(why)
         assert (self.running(), self.rows()) == before
 
@@ -93,29 +86,21 @@ class Site:
         """Go back to the commit before."""
         self.project.run("git", "reset", "--quiet", "--hard", "HEAD^")
 
+    def prepare(self, subnet: int) -> None:
+        """Make its secrets, and choose its ports and its network."""
+        self.make("secrets")
+        self.configure(subnet, "GRANIAN_WORKERS=1")
+
+    def remove(self) -> None:
+        """Remove it, under each name that it had."""
+        for slug in (self.slug, f"{self.slug}-too"):
+            name = shlex.quote(f"{slug}-production")
+            script = f"cd / && docker compose --project-name {name} down --volumes --timeout 1"
+            script += f"; docker image rm --force $(docker image ls --quiet {slug})"
+            self.project.run("sh", "-c", f"({script}) > /dev/null 2>&1 || true")
+
 
 ROWS = "ada eve ada b'kept'"
-
-
-def prepare(project: Project, number: int) -> Site:
-    """Create a project's secrets, and give it free ports and a free subnet."""
-    site = Site(project)
-    site.make("secrets")
-    (project.path / "production.env").write_text(
-        f"SITE_HOST=localhost\nHTTP_PORT={free_port()}\nHTTPS_PORT={free_port()}\n"
-        f"FRONTEND_SUBNET=10.213.{number}.0/28\nGRANIAN_WORKERS=1\n",
-        encoding="utf-8",
-    )
-    return site
-
-
-def remove(project: Project) -> None:
-    """Remove a project's production containers and images, under both of its names."""
-    for slug in (project.slug, f"{project.slug}-too"):
-        name = shlex.quote(f"{slug}-production")
-        script = f"cd / && docker compose --project-name {name} down --volumes --timeout 1"
-        script += f"; docker image rm --force $(docker image ls --quiet {slug})"
-        project.run("sh", "-c", f"({script}) > /dev/null 2>&1 || true")
 
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
@@ -126,15 +111,15 @@ def older(request: pytest.FixtureRequest, template: Path, tmp_path: Path, engine
     answers = matrix.pick(database=request.param, use_celery=False).answers
     combination = Combination(f"slipway-older-{request.param}", answers)
     path = render(template, tmp_path / combination.slug, combination.data, BEFORE)
-    project = own_project(path, combination, engine)
+    site = Site(own_project(path, combination, engine), free_port(), free_port())
     try:
-        site = prepare(project, number)
+        site.prepare(number)
         site.make("deploy")
         site.add_rows()
         assert site.rows() == ROWS
         yield site
     finally:
-        remove(project)
+        site.remove()
 
 
 def test_an_older_deployment_goes_on(older: Site) -> None:
@@ -151,8 +136,8 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
     older.undo()
     # A plain update: backup and restore work, also before the next deploy.
     older.update()
-    [backup] = older.make("backup")
-    assert older.make("restore", f"FILE={backup}")[-1].startswith(f"{backup} is restored")
+    [backup] = older.lines("backup")
+    assert older.lines("restore", f"FILE={backup}")[-1].startswith(f"{backup} is restored")
     assert older.rows() == ROWS
     older.make("deploy")
     assert older.rows() == ROWS
@@ -161,9 +146,9 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
     if database == "sqlite":
         assert mode(data / "site" / "db.sqlite3") == 0o600
     if database == "postgres":
-        owns_its_database_alone(older)
-        assert older.make("restore", f"FILE={backup}")[-1].startswith(f"{backup} is restored")
-        owns_its_database_alone(older)
+        owns_its_database_alone(older, "postgres", "bootstrap")
+        assert older.lines("restore", f"FILE={backup}")[-1].startswith(f"{backup} is restored")
+        owns_its_database_alone(older, "postgres", "bootstrap")
         assert older.rows() == ROWS
     # Another name, with the README's steps.
     said = older.update(f"project_slug={older.slug}-too")
@@ -179,51 +164,22 @@ def test_an_older_deployment_goes_on(older: Site) -> None:
     assert older.rows() == ROWS
 
 
-def owns_its_database_alone(site: Site) -> None:
-    """Assert that the application's role can change its tables, but has no rights on the server."""
-    query = (
-        "from django.db import connection\n"
-        "with connection.cursor() as cursor:\n"
-        "    cursor.execute(%r)\n"
-        "    print(cursor.description and cursor.fetchall())"
-    )
-    roles = "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication FROM pg_roles WHERE rolname = current_user"
-    assert site.shell(query % roles) == "[(False, False, False, False)]"
-    site.shell(query % "CREATE TABLE probe (id int); ALTER TABLE accounts_user ADD probe int")
-    site.shell(query % "DROP TABLE probe; ALTER TABLE accounts_user DROP probe")
-    for refused in (
-        "COPY (SELECT 1) TO PROGRAM 'cat'",
-        "SELECT pg_read_file('PG_VERSION')",
-        "SET ROLE postgres",
-        "SET ROLE bootstrap",
-        "ALTER ROLE app SUPERUSER",
-    ):
-        with pytest.raises(CommandError, match="permission denied"):
-            site.shell(query % refused)
-    # The superuser cannot log in over the network.
-    for role in ("postgres", "bootstrap"):
-        with pytest.raises(CommandError, match=r"authentication failed|not permitted to log in"):
-            site.shell(
-                "import psycopg; from django.conf import settings; d = settings.DATABASES['default']\n"
-                f"psycopg.connect(host=d['HOST'], dbname='app', user={role!r}, password=d['PASSWORD'])"
-            )
-
-
 def test_the_steps_from_an_older_major_version_of_postgres(copie_session: Copie, engine: Engine) -> None:
     for image in ("caddy:2", "postgres:17"):
         ensure_image(engine, image)
     combination = Combination("slipway-major", matrix.pick(database="postgres", use_celery=False).answers)
     project = render_project(copie_session, engine, combination)
+    site = Site(project, free_port(), free_port())
     new = ("image: postgres:18", "data/postgres:/var/lib/postgresql")
     old = ("image: postgres:17", "data/postgres:/var/lib/postgresql/data")  # 17 keeps its data there
     try:
         for before, after in zip(new, old, strict=True):
             project.edit("compose.production.yaml", f"{before}\n", f"{after}\n")
         project.commit("Have the major version before")
-        site = prepare(project, 84)
+        site.prepare(84)
         site.make("deploy")
         site.add_rows()
-        owns_its_database_alone(site)
+        owns_its_database_alone(site, "postgres", "bootstrap")
         for before, after in zip(old, new, strict=True):
             project.edit("compose.production.yaml", f"{before}\n", f"{after}\n")
         project.commit("Take the next major version")
@@ -234,7 +190,7 @@ def test_the_steps_from_an_older_major_version_of_postgres(copie_session: Copie,
         assert site.rows() == ROWS
         version = project.docker("exec", f"{site.slug}-production-database-1", "psql", "--version")
         assert " 18" in version
-        owns_its_database_alone(site)
+        owns_its_database_alone(site, "postgres", "bootstrap")
         assert (project.path / "data" / "before" / "postgres" / "PG_VERSION").read_text(encoding="utf-8") == "17\n"
     finally:
-        remove(project)
+        site.remove()

@@ -92,16 +92,7 @@ def test_it_says_what_is_missing(site: Production) -> None:
     assert {file.name: file.read_bytes() for file in (path / "secrets").iterdir()} == made
     said = site.make("deploy", fails=True)
     assert said.splitlines()[0] == "SITE_HOST is missing: add SITE_HOST=www.example.com to production.env"
-    subnet = f"10.213.{58 + list(STACKS).index(site.project.database)}.0/28"
-    settings = {
-        "SITE_HOST": "localhost",
-        "HTTP_PORT": site.http_port,
-        "HTTPS_PORT": site.https_port,
-        "FRONTEND_SUBNET": subnet,
-    }
-    (path / "production.env").write_text(
-        "".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8"
-    )
+    site.configure(58 + list(STACKS).index(site.project.database))
     (path / "untidy.txt").touch()
     assert "commit them" in site.make("deploy", fails=True)
     (path / "untidy.txt").unlink()

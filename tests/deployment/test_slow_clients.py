@@ -45,8 +45,7 @@ def site(copie_session: Copie, engine: Engine) -> Iterator[Production]:
     combination = Combination("slipway-slow", matrix.default_combination().answers)
     project = make_project(copie_session, engine, combination)
     production = Production(project, free_port(), free_port())
-    settings = f"SITE_HOST=localhost\nHTTP_PORT={production.http_port}\nHTTPS_PORT={production.https_port}\n"
-    (project.path / "production.env").write_text(f"{settings}FRONTEND_SUBNET=10.213.70.0/28\n", encoding="utf-8")
+    production.configure(70)
     production.make("secrets")
     production.deploy_commit()
     yield production

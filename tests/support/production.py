@@ -86,6 +86,19 @@ class Production:
         """Run `make`, and return what it printed."""
         return self.project.run("make", "--silent", target, *arguments, fails=fails)
 
+    def lines(self, target: str, *arguments: str, fails: bool = False) -> list[str]:
+        """Run `make`, and return the lines that it printed, without its own."""
+        said = self.make(target, *arguments, fails=fails)
+        return [line for line in said.splitlines() if not line.startswith("make: ***")]
+
+    def configure(self, subnet: int, *lines: str) -> None:
+        """Write production.env, with a network of its own."""
+        settings = [
+            *("SITE_HOST=localhost", f"HTTP_PORT={self.http_port}", f"HTTPS_PORT={self.https_port}"),
+            *(f"FRONTEND_SUBNET=10.213.{subnet}.0/28", *lines, ""),
+        ]
+        (self.project.path / "production.env").write_text("\n".join(settings), encoding="utf-8")
+
     def python(self, code: str) -> str:
         """Run Python with Django loaded in the web container, and return what it prints."""
         return self.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", code)

@@ -99,12 +99,8 @@ class Deployed(Production):
 
     def prepare(self) -> None:
         """Prepare the first deployment."""
-        subnet = f"10.213.{78 + matrix.choices('database').index(self.project.database)}.0/28"
         self.make("secrets")
-        (self.project.path / "production.env").write_text(
-            f"SITE_HOST=localhost\nHTTP_PORT={self.http_port}\nHTTPS_PORT={self.https_port}\nFRONTEND_SUBNET={subnet}\n",
-            encoding="utf-8",
-        )
+        self.configure(78 + matrix.choices("database").index(self.project.database))
 
     def start(self) -> None:
         """Deploy the checked-out commit."""
