@@ -25,6 +25,33 @@ while IFS= read -r line; do
 done < production.env
 
 STACK={{ project_slug }}
+
+# hash FILE: the end of its name in the Swarm
+hash() {
+    sha256sum "$1" | cut -c 1-12
+}
+
+# After a change of project_slug, a second stack with empty volumes would start. The secrets are still the same.
+other=$(docker service ls --quiet | xargs --no-run-if-empty docker service inspect |
+    sed -n "s/.*\"SecretName\": \"\(.*\)_\(secret_key_$(hash secrets/secret_key)\|database_url_$(hash secrets/database_url)\)\".*/\1/p" |
+    grep -vx "$STACK" | head -n 1)
+[ -z "$other" ] || stop "This site is deployed as $other, but project_slug is now $STACK: set it back to $other, or see \"Another name\" in README.md"
+
+# With another host in the URL, no database runs here. Otherwise it must be able to read the existing files: the service
+# names its image, and the volume, which outlives the service, has a label.
+grep -q '@database[:/]' secrets/database_url || export DATABASE_REPLICAS=0
+# Leave out the registry, and the part of the version that does not change the file format.
+series() {
+    sed -n 's/@.*//; s|^.*[ /]||; s/:\({{ database_series }}\).*/ \1/p'
+}
+SERVER=$(sed -n '/^  database:/,/^  [a-z]/s/^    image: //p' deploy/stack.yaml | tr -d '"' | series)
+found=$({
+    docker volume ls --filter "label=com.docker.stack.namespace=$STACK" --filter label=server --format '{% raw %}{{.Label "server"}}{% endraw %}'
+    docker service inspect --format '{% raw %}{{.Spec.TaskTemplate.ContainerSpec.Image}}{% endraw %}' "${STACK}_database" 2> /dev/null | series
+} | grep -vx "$SERVER" | head -n 1)
+[ "${DATABASE_REPLICAS:-}" = 0 ] || [ -z "$found" ] ||
+    stop "The volume ${STACK}_${found%% *} was written by $found, and $SERVER cannot read it: dump it as README.md says, then docker service rm ${STACK}_database, docker volume rm ${STACK}_${found%% *}, make deploy, and load the dump"
+
 running=$(docker service inspect --format '{% raw %}{{.Spec.TaskTemplate.ContainerSpec.Image}}{% endraw %}' "${STACK}_web" 2> /dev/null || true)
 
 repository=${IMAGE:-{{ project_slug }}}
@@ -47,7 +74,7 @@ esac
 
 # keep config|secret NAME FILE: create it with a hash of its content in the name, and set NAME_HASH for the stack
 keep() {
-    hash=$(sha256sum "$3" | cut -c 1-12)
+    hash=$(hash "$3")
     name=$(echo "$2" | tr '[:lower:].' '[:upper:]_')
     export "${name}_HASH=$hash"
     docker "$1" inspect "${STACK}_$2_$hash" > /dev/null 2>&1 || docker "$1" create --label "site=$STACK" "${STACK}_$2_$hash" "$3" > /dev/null
@@ -61,17 +88,7 @@ keep secret database_url secrets/database_url
 keep secret redis_conf secrets/redis.conf
 keep secret redis_url secrets/redis_url
 {% endif %}
-# With another host in the URL, no database runs here.
-grep -q '@database[:/]' secrets/database_url || export DATABASE_REPLICAS=0
-# Leave out the registry, and the part of the version that does not change the file format.
-series() {
-    sed -n 's/@.*//; s|^.*[ /]||; s/:\({{ database_series }}\).*/ \1/p'
-}
-found=$(docker service inspect --format '{% raw %}{{.Spec.TaskTemplate.ContainerSpec.Image}}{% endraw %}' "${STACK}_database" 2> /dev/null | series)
-wanted=$(sed -n '/^  database:/,/^  [a-z]/s/^    image: //p' deploy/stack.yaml | series)
-[ "${DATABASE_REPLICAS:-}" = 0 ] || [ "${found:-$wanted}" = "$wanted" ] ||
-    stop "The volume ${STACK}_database was written by $found, and $wanted cannot read it: dump it as README.md says, then docker service rm ${STACK}_database, docker volume rm ${STACK}_database, make deploy, and load the dump"
-export STACK IMAGE
+export STACK IMAGE SERVER
 
 # Show progress in a terminal only: in a log it would be hundreds of lines.
 quiet=$([ -t 1 ] || echo --quiet)

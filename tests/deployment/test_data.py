@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -199,25 +200,77 @@ def test_a_url_of_another_kind_is_noticed(host: Host) -> None:
     url.write_text(made, encoding="utf-8")
 
 
-def test_a_swarm_refuses_another_major_version(template: Path, tmp_path: Path) -> None:
-    swarm = Host(tmp_path / "swarm" / "project", "postgres")
+@pytest.fixture
+def swarm(template: Path, tmp_path: Path) -> Host:
+    """A project for a Swarm, which runs what the files image, volumes and secrets name."""
+    made = Host(tmp_path / "swarm" / "project", "postgres")
     render(
-        template,
-        swarm.path,
-        {**matrix.pick(database="postgres").answers, "project_slug": swarm.slug, "deploy": "swarm"},
+        template, made.path, {**matrix.pick(database="postgres").answers, "project_slug": made.slug, "deploy": "swarm"}
     )
-    swarm.make("secrets")
-    (swarm.path / "production.env").write_text("SITE_HOST=localhost\n", encoding="utf-8")
-    image = tmp_path / "image"
-    swarm.docker = f'case "$1 $*" in *database) cat {image} ;; info*) echo true ;; node*) echo one ;; esac'
-    for running, refused in (("postgres:17@sha256:0a1", True), ("mirror.example.com:5000/postgres:18.1", False)):
+    made.make("secrets")
+    (made.path / "production.env").write_text("SITE_HOST=localhost\n", encoding="utf-8")
+    for name in ("image", "volumes", "secrets"):
+        (made.path.parent / name).touch()
+    folder = made.path.parent
+    made.docker = (
+        f'case "$1 $*" in *_database) cat {folder}/image ;; "volume volume ls"*) cat {folder}/volumes ;; '
+        f'*" ls "*) echo one ;; "service service inspect one") cat {folder}/secrets ;; info*) echo true ;; esac'
+    )
+    return made
+
+
+def reaches_the_stack(swarm: Host, why: str = "") -> bool:
+    """Return whether `make deploy` deploys the stack; AssertionError if it refuses without saying `why`."""
+    done, lines, asked = swarm.make("deploy")
+    assert not done, "the stand-in reports that another deploy is migrating"
+    deployed = any(words.startswith("stack deploy") for words in asked)
+    if not deployed:
+        assert lines[-1].startswith(why), lines
+        assert not any(words.split()[1] in {"create", "build", "update"} for words in asked), asked
+    return deployed
+
+
+def test_a_swarm_refuses_another_database(swarm: Host) -> None:
+    image, volumes = (swarm.path.parent / name for name in ("image", "volumes"))
+    why = f"The volume {swarm.slug}_%s was written by %s, and postgres 18 cannot read it"
+    for running, refused in (
+        ("postgres:17@sha256:0a1", ("postgres", "postgres 17")),
+        ("mariadb:11.8", ("mariadb", "mariadb 11")),
+        ("mirror.example.com:5000/postgres:18.1", None),
+    ):
         image.write_text(f"{running}\n", encoding="utf-8")
-        done, lines, asked = swarm.make("deploy")
-        assert not done, "the stand-in reports that another deploy is migrating"
-        why = f"The volume {swarm.slug}_database was written by postgres 17, and postgres 18 cannot read it"
-        assert lines[-1].startswith(why) == refused
-        assert any(words.startswith("stack deploy") for words in asked) != refused
+        assert reaches_the_stack(swarm, why % refused if refused else "nothing") == (not refused)
+    # The stack was removed, and its volumes are there.
+    image.write_text("", encoding="utf-8")
+    for left, refused in (
+        ("postgres 17", ("postgres", "postgres 17")),
+        ("mariadb 11.8", ("mariadb", "mariadb 11.8")),
+        ("postgres 18", None),
+    ):
+        volumes.write_text(f"{left}\n", encoding="utf-8")
+        assert reaches_the_stack(swarm, why % refused if refused else "nothing") == (not refused)
+    # A database that is elsewhere has no files here.
+    volumes.write_text("mariadb 11.8\n", encoding="utf-8")
+    (swarm.path / "secrets" / "database_url").write_text("postgres://app:0123456789@db.example.com/app\n")
+    assert reaches_the_stack(swarm)
     assert mode(swarm.path / "production.env") == 0o600
+
+
+def test_a_swarm_refuses_another_name(swarm: Host) -> None:
+    running = swarm.path.parent / "secrets"
+    why = f"This site is deployed as other, but project_slug is now {swarm.slug}: set it back to other"
+    made = {
+        name: hashlib.sha256((swarm.path / "secrets" / name).read_bytes()).hexdigest()[:12]
+        for name in ("secret_key", "database_url")
+    }
+    for owner, kept, refused in (
+        ("other", "secret_key", True),
+        ("other", "database_url", True),  # and a new secret_key
+        (swarm.slug, "secret_key", False),
+    ):
+        names = ("other_secret_key_0123456789ab", f"{owner}_{kept}_{made[kept]}")
+        running.write_text("".join(f'  "SecretName": "{name}",\n' for name in names), encoding="utf-8")
+        assert reaches_the_stack(swarm, why) != refused
 
 
 def test_a_url_of_another_kind_is_noticed_for_a_cluster(template: Path, tmp_path: Path) -> None:

@@ -56,16 +56,9 @@ class Swarm(Production):
             if self.project.docker(*state, task).strip() == "running"
         ]
 
-    def shell(self, code: str) -> str:
+    def python(self, code: str) -> str:
         """Run Python with Django loaded in a web container, and return what it prints."""
         return self.project.docker("exec", self.tasks()[0], "python", "manage.py", "shell", "--no-imports", "-c", code)
-
-    def numbers(self) -> set[int]:
-        """Return the numbers that are in the database."""
-        rows = "Entry.objects.values_list('number', flat=True)"
-        return set(
-            json.loads(self.shell(f"import json; from ledger.models import Entry; print(json.dumps(list({rows})))"))
-        )
 
     def version(self) -> str:
         """Return the version that all of the site's services run."""
@@ -136,19 +129,18 @@ class Steady(Load):
 
 
 def remove(project: Project) -> None:
-    """Remove the project's stack, and its containers, volumes, secrets, configs and images."""
-    project.run("sh", "-c", f"docker stack rm --detach=false {project.slug} || true")
-    for what, chosen in (
-        ("container", f"--all --filter label=com.docker.stack.namespace={project.slug}"),
-        ("volume", f"--filter name={project.slug}_"),
-        ("secret", f"--filter label=site={project.slug}"),
-        ("config", f"--filter label=site={project.slug}"),
-        ("image", project.slug),
-    ):
-        force = "" if what in {"secret", "config"} else "--force"
-        project.run(
-            "sh", "-c", f"docker {what} ls --quiet {chosen} | xargs --no-run-if-empty docker {what} rm {force} || true"
-        )
+    """Remove the project's stack, under either of its names, and its containers, volumes, secrets, configs and images."""
+    for slug in (project.slug, f"{project.slug}-too"):
+        project.run("sh", "-c", f"docker stack rm --detach=false {slug} || true")
+        for what, chosen in (
+            ("container", f"--all --filter label=com.docker.stack.namespace={slug}"),
+            ("volume", f"--filter name={slug}_"),
+            ("secret", f"--filter label=site={slug}"),
+            ("config", f"--filter label=site={slug}"),
+            ("image", slug),
+        ):
+            remove_each = f"xargs --no-run-if-empty docker {what} rm" + " --force" * (what not in {"secret", "config"})
+            project.run("sh", "-c", f"docker {what} ls --quiet {chosen} | {remove_each} || true")
 
 
 @pytest.fixture(scope="module", params=STACKS)
@@ -219,6 +211,31 @@ def test_every_container_is_hardened(site: Swarm) -> None:
             assert not any(secret in text for secret in secrets), f"{service} shows a secret"
             status = site.project.docker("exec", container, "cat", "/proc/1/status")
             assert "Uid:\t0\t" not in status or service == "caddy", service
+
+
+def test_another_name_or_database_is_refused(site: Swarm) -> None:
+    project = site.project
+    server = matrix.images(project.combination)[1]
+    label = project.docker(
+        "volume", "inspect", "--format", "{{.Labels.server}}", f"{project.slug}_{project.database}"
+    ).strip()
+    assert server.startswith(label.replace(" ", ":"))
+    volume = f"The volume {project.slug}_{project.database} was written by {label}, and oracle"
+    for file, old, new, why in (
+        (
+            "scripts/deploy.sh",
+            f"STACK={project.slug}\n",
+            f"STACK={project.slug}-too\n",
+            f"This site is deployed as {project.slug},",
+        ),
+        ("deploy/stack.yaml", f"image: {server}\n", "image: oracle:26.1\n", volume),
+    ):
+        project.edit(file, old, new)
+        project.commit("Change it")
+        before = {kind: project.docker(kind, "ls", "--quiet") for kind in ("service", "volume", "secret", "image")}
+        assert site.make("deploy", fails=True).startswith(why)
+        assert {kind: project.docker(kind, "ls", "--quiet") for kind in before} == before
+        project.run("git", "reset", "--quiet", "--hard", "HEAD^")
 
 
 def test_a_new_version_takes_over_without_a_failed_request(site: Swarm) -> None:
@@ -312,10 +329,10 @@ def test_the_readmes_backup_comes_back(site: Swarm) -> None:
     readme = (site.project.path / "README.md").read_text(encoding="utf-8")
     dump, restore, uploads = readme.partition("A backup, and")[2].split("```sh\n")[1].split("```")[0].splitlines()
     before = site.numbers()
-    site.shell("from pathlib import Path; Path('/data/media').mkdir(exist_ok=True); Path('/data/media/a').touch()")
+    site.python("from pathlib import Path; Path('/data/media').mkdir(exist_ok=True); Path('/data/media/a').touch()")
     site.project.run("sh", "-ec", dump)
     site.project.run("sh", "-ec", uploads)
-    site.shell("from ledger.models import Entry; Entry.objects.all().delete()")
+    site.python("from ledger.models import Entry; Entry.objects.all().delete()")
     assert site.numbers() == set()
     site.project.run("sh", "-ec", restore)
     assert site.numbers() == before

@@ -100,7 +100,13 @@ def every_variable_is_listed(project: Project) -> None:
     )
     read |= set(re.findall(r"\$\{([A-Z_]+)", stacks))
     read -= {"BUILDING", "APP_USER", "TAG", "COMPOSE_PROJECT_NAME"}  # set by the build, the scripts and Compose
-    read -= {"STACK", "DATABASE_REPLICAS", "BEAT_REPLICAS", *(name for name in read if name.endswith("_HASH"))}
+    read -= {
+        "STACK",
+        "SERVER",
+        "DATABASE_REPLICAS",
+        "BEAT_REPLICAS",
+        *(name for name in read if name.endswith("_HASH")),
+    }
     listed = set(re.findall(r"(?m)^(?:# )?([A-Z_]+)=", texts[".env.example"]))
     assert {name for name in read if not re.search("_(CPUS|MEMORY)$", name)} <= listed, read - listed
 
