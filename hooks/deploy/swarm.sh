@@ -81,6 +81,9 @@ keep() {
 }
 
 keep config caddyfile Caddyfile
+{% if database == 'postgres' %}
+keep config owner deploy/owner.sql
+{% endif %}
 keep secret secret_key secrets/secret_key
 keep secret database_password secrets/database_password
 keep secret database_url secrets/database_url

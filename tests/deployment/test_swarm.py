@@ -18,6 +18,7 @@ from tests.support import matrix, rendered
 from tests.support.matrix import Combination
 from tests.support.production import Load, Production, add_ledger, any_certificate
 from tests.support.project import Project, clean_up, free_port, make_project, until
+from tests.support.roles import owns_its_database_alone
 from tests.support.servers import run_name
 from tests.support.swarm import join_swarm, swarm_state
 
@@ -211,6 +212,11 @@ def test_every_container_is_hardened(site: Swarm) -> None:
             assert not any(secret in text for secret in secrets), f"{service} shows a secret"
             status = site.project.docker("exec", container, "cat", "/proc/1/status")
             assert "Uid:\t0\t" not in status or service == "caddy", service
+
+
+def test_the_application_owns_its_database_alone(site: Swarm) -> None:
+    if site.project.database == "postgres":
+        owns_its_database_alone(site, "postgres")
 
 
 def test_another_name_or_database_is_refused(site: Swarm) -> None:
