@@ -130,7 +130,7 @@ class Steady(Load):
 
 
 def remove(project: Project) -> None:
-    """Remove the project's stack, under either of its names, and its containers, volumes, secrets, configs and images."""
+    """Remove the project's stack under either of its names, and all that belongs to it."""
     for slug in (project.slug, f"{project.slug}-too"):
         project.run("sh", "-c", f"docker stack rm --detach=false {slug} || true")
         for what, chosen in (

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -220,3 +224,39 @@ def milestones(tags: list[str], turn: int | None = None) -> list[str]:
     """Return the oldest of some releases, the newest, and the one whose `turn` it is, or else the middle one."""
     between = len(tags) // 2 if turn is None else turn % len(tags)
     return list(dict.fromkeys([tags[0], tags[between], tags[-1]]))
+
+
+def run(*command: str, at: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does; the caller checks the result."""
+    tools = str(Path(sys.executable).parent)
+    path = f"{environment.pop('first', tools)}:{tools}:{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        cwd=at,
+        env=os.environ | environment | {"PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def append(path: Path, text: str) -> None:
+    """Add text to the end of a file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def release(template: Path, tag: str) -> None:
+    """Commit a template's files, and tag them as a release, moving the tag if it exists."""
+    commit_all(template)
+    git("tag", "--force", tag, at=template)
+
+
+def answer(project: Path, name: str, value: str) -> None:
+    """Change an answer by hand, and commit it."""
+    path = project / ".copier-answers.yml"
+    answers = re.sub(f"(?m)^{name}: .+$", f"{name}: {value}", path.read_text(encoding="utf-8"))
+    path.write_text(answers, encoding="utf-8")
+    commit_all(project)
