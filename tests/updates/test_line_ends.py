@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import matrix
 from tests.support.releases import commit_all, releases
-from tests.support.updates import edit, files, render, run, update
+from tests.support.updates import edit, files, release, render, run, update
 
 
 @pytest.fixture
@@ -60,3 +60,42 @@ def test_a_checkout_with_crlf_updates_to_the_same(template: Path, tmp_path: Path
     for each in (project, cloned):
         assert run("git", "add", "--all", at=each, **crlf).returncode == 0
     assert run("git", "write-tree", at=cloned, **crlf).stdout == run("git", "write-tree", at=project, **crlf).stdout
+
+
+@pytest.mark.parametrize(("autocrlf", "conflicts"), [("true", ["accounts/api.py"]), ("input", [])])
+def test_an_edit_next_to_a_change(
+    autocrlf: str, conflicts: list[str], template: Path, tmp_path: Path, crlf: dict[str, str]
+) -> None:
+    """Copier fetches the old release of the template by git: one without .gitattributes gets CRLF, unlike the project.
+
+    The changelog says how to fetch it with LF, for no file of a project has a say in that.
+    """
+    project = render(template, tmp_path / "project", matrix.pick(use_drf=True).data, next(iter(releases())))
+    path = project / "accounts" / "api.py"
+    opening, blank, rest = path.read_text(encoding="utf-8").partition("\n\n")  # the docstring has been reworded since
+    path.write_text(f"{opening}{blank}# Ours.\n{rest}", encoding="utf-8")
+    commit_all(project)
+    assert run("git", "clone", "--quiet", "project", "cloned", at=tmp_path, **crlf).returncode == 0
+    cloned = tmp_path / "cloned"
+    run("git", "config", "--global", "core.autocrlf", autocrlf, at=cloned, **crlf)
+    said = run("copier", "update", "--defaults", "--vcs-ref", "HEAD", at=cloned, **crlf)
+    assert said.returncode == 0, said.stdout
+    unmerged = run("git", "diff", "--name-only", "--diff-filter=U", at=cloned, **crlf).stdout.split()
+    assert unmerged == conflicts
+    assert b"# Ours." in (cloned / "accounts" / "api.py").read_bytes()
+
+
+def test_an_edit_next_to_a_later_change(newer: Path, tmp_path: Path, crlf: dict[str, str]) -> None:
+    """From a release that has .gitattributes, nobody needs to do anything."""
+    project = render(newer, tmp_path / "project", matrix.default_combination().data, "v98.0.0")
+    for path, ours in ((newer / "template" / "manage.py", ""), (project / "manage.py", "# Ours.\n")):
+        opening, blank, rest = path.read_text(encoding="utf-8").partition("\n\n")
+        path.write_text(f"{opening}{'' if ours else '  # Theirs.'}{blank}{ours}{rest}", encoding="utf-8")
+    release(newer, "v99.0.0")
+    commit_all(project)
+    assert run("git", "clone", "--quiet", "project", "cloned", at=tmp_path, **crlf).returncode == 0
+    said = run("copier", "update", "--defaults", at=tmp_path / "cloned", **crlf)
+    assert said.returncode == 0, said.stdout
+    text = (tmp_path / "cloned" / "manage.py").read_text(encoding="utf-8")
+    assert "# Theirs.\n\n# Ours.\n" in text
+    assert "<<<<" not in text
