@@ -12,8 +12,8 @@ import yaml
 
 from tests.support import kept, matrix, rendered
 from tests.support.kept import Files
-from tests.support.releases import known
-from tests.support.updates import older
+from tests.support.releases import git, known
+from tests.support.updates import milestones, older
 
 Renders = Mapping[str, Files]
 
@@ -52,10 +52,15 @@ MUTANTS: list[tuple[str, Callable[[Files], Files]]] = [
 
 @pytest.fixture(scope="module", params=matrix.choices("database"))
 def renders(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Renders:
-    """The files of a project for each database, rendered by every release and, last, by the current template."""
+    """The files of a project for each database, rendered by three releases and, last, by the current template.
+
+    The newest release has been compared with all before it. The one between, which changes with the commit and the
+    database, would show where that went wrong.
+    """
     answers = matrix.pick(database=request.param, use_celery=True).data
+    turn = int(git("rev-list", "--count", "HEAD", at=template)) + matrix.choices("database").index(request.param)
     made = {}
-    for ref in [*older(template), "HEAD"]:
+    for ref in [*milestones(older(template), turn), "HEAD"]:
         folder = tmp_path_factory.mktemp("kept") / ref
         copier.run_copy(str(template), folder, data=known(template, ref, answers), vcs_ref=ref, quiet=True)
         made[ref] = rendered.files(folder)
