@@ -18,7 +18,7 @@ from celery.exceptions import SecurityWarning
 from celery.signals import beat_init, setup_logging, worker_init, worker_process_init, worker_shutting_down
 from django.conf import settings
 
-from config.observe import observe_errors, observe_traces
+from ops.telemetry import observe_errors, observe_traces
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from granian.utils.proxies import wrap_wsgi_with_proxy_headers
 
-from config.observe import observe_errors, observe_traces
+from ops.telemetry import observe_errors, observe_traces
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 observe_errors()

@@ -6,7 +6,7 @@ from django.db import OperationalError
 from django.test import Client
 from pytest_django import Settings
 
-from config import health
+from ops import health
 
 
 def test_live_needs_no_database(client: Client) -> None:

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.test import Client
 
 from accounts.models import User
-from config import logs
+from ops import logs
 
 pytestmark = pytest.mark.django_db
 

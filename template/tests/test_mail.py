@@ -8,7 +8,7 @@ from django.core.mail import mailers, send_mail
 from django.core.mail.backends.smtp import EmailBackend
 from pytest_django import Settings
 
-from config import env
+from ops import env
 
 
 @pytest.fixture(autouse=True)

@@ -195,7 +195,7 @@ def test_every_container_fits_the_restricted_profile(site: Project, built: dict[
 
 def test_probes_ask_for_what_the_site_answers(site: Project, built: dict[str, list[Object]]) -> None:
     texts = files(site.path)
-    answered = set(re.findall(r'request\.path == "(/\w+)"', texts["config/health.py"]))
+    answered = set(re.findall(r'request\.path == "(/\w+)"', texts["ops/health.py"]))
     assert answered == {"/livez", "/readyz"}
     for manifests in built.values():
         [web] = templates(manifests)["web"]["spec"]["containers"]
@@ -232,7 +232,7 @@ def test_whatever_stops_gets_the_time_it_takes(site: Project, built: dict[str, l
             assert worker["spec"]["terminationGracePeriodSeconds"] > drain
             beat = of(manifests, "Deployment")["beat"]["spec"]
             assert (beat["replicas"], beat["strategy"]) == (1, {"type": "Recreate"})
-        patience = re.search(r"PATIENCE = (\d+)", files(site.path)["config/management/commands/migrate.py"])
+        patience = re.search(r"PATIENCE = (\d+)", files(site.path)["ops/management/commands/migrate.py"])
         assert patience
         assert of(manifests, "Job")["migrate"]["spec"]["activeDeadlineSeconds"] > int(patience[1])
 

@@ -259,8 +259,8 @@ def test_a_new_version_takes_over_without_a_failed_request(site: Swarm) -> None:
 
 
 BROKEN = {
-    "crash": ("serve.py", "if __name__", "import nothing_of_that_name\n\nif __name__"),
-    "unhealthy": ("config/health.py", '"/livez"', '"/nowhere"'),
+    "crash": ("ops/serve.py", "if __name__", "import nothing_of_that_name\n\nif __name__"),
+    "unhealthy": ("ops/health.py", '"/livez"', '"/nowhere"'),
     "migration": ("ledger/migrations/0001_initial.py", "operations = [", "operations = [1 / 0,"),
     "stack": ("deploy/stack.yaml", "  caddy:\n", "  caddy:\n    nothing_of_that_name: 1\n"),
 }

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.rotates(
     seconds=40,
     touched_by=[
         "*migrate.py*",
-        "*single.py*",
-        "template/config/env.py*",
+        "*sqlite_lock.py*",
+        "template/ops/env.py*",
         "template/config/settings.py*",
     ],
 )
@@ -88,7 +88,7 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
-from config.management.commands import migrate
+from ops.management.commands import migrate
 
 
 def be_strict(connection, **_):
@@ -134,7 +134,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.models.signals import post_migrate
 
-from config.management.commands import migrate
+from ops.management.commands import migrate
 
 faulthandler.dump_traceback_later(90, exit=True)
 migrate.TRIES = 2
@@ -297,7 +297,7 @@ def test_five_that_start_at_once_all_succeed(site: Project) -> None:
 def test_it_has_succeeded_though_its_lock_was_lost(site: Project) -> None:
     said = run(site, CUT.format(holder=HOLDER[site.database]))
     assert said.splitlines()[-1] == "migrated", said
-    assert said.count("WARNING config.management.commands.migrate: The lock on migrations was lost") == 1
+    assert said.count("WARNING ops.management.commands.migrate: The lock on migrations was lost") == 1
     assert "Traceback" not in said
 
 

@@ -93,7 +93,7 @@ def nothing_is_left_unrendered(project: Project) -> None:
 def every_variable_is_listed(project: Project) -> None:
     """.env.example lists every variable that the settings or the stacks read."""
     texts = files(project.path)
-    settings = "".join(text for name, text in texts.items() if re.match(r"config/\w+\.py$", name))
+    settings = "".join(text for name, text in texts.items() if re.match(r"(config|ops)/\w+\.py$", name))
     read = set(re.findall(r'(?:env\.\w+|number|matching|flag|networks|secret)\(\s*"([A-Z_]+)"', settings))
     stacks = "".join(
         text for name, text in texts.items() if re.fullmatch(r"(deploy/)?(compose|stack)(\.\w+)?\.yaml", name)

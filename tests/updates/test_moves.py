@@ -64,13 +64,13 @@ def moved_twice(template: Path, tmp_path: Path) -> Path:
     git("clone", "--quiet", str(template), str(clone), at=tmp_path)
     moving_file(clone, "*Caddyfile*", "Proxyfile")
     moving_file(clone, "templates/locked.html", "templates/closed.html", line="<!-- Theirs. -->\n")
-    moving_file(clone, "config/mail.py", "{% if on_swarm %}deploy{% endif %}/mail.py")
+    moving_file(clone, "config/wsgi.py", "{% if on_swarm %}deploy{% endif %}/wsgi.py")
     moving_file(clone, ".env.example*", ".env.sample")
     git("rm", "--quiet", "template/static/favicon.svg", at=clone)
     moves = [
         ["Caddyfile", "Proxyfile"],
         ["templates/locked.html", "templates/closed.html"],
-        ["config/mail.py", "deploy/mail.py"],
+        ["config/wsgi.py", "deploy/wsgi.py"],
         [".env.example", ".env.sample"],
         ["static/favicon.svg"],
     ]
@@ -91,7 +91,7 @@ def test_migrations_carry_edits_over(moved_twice: Path, tmp_path: Path) -> None:
     oldest = next(iter(releases()))
     data = known(moved_twice, oldest, matrix.default_combination().data)
     project = render(moved_twice, tmp_path / "project", data, oldest)
-    for name in ("templates/locked.html", "config/mail.py", "static/favicon.svg"):
+    for name in ("templates/locked.html", "config/wsgi.py", "static/favicon.svg"):
         write_at("start", name, project)
     write_at("end", "Caddyfile", project)
     commit_all(project)
@@ -111,7 +111,7 @@ def test_migrations_carry_edits_over(moved_twice: Path, tmp_path: Path) -> None:
     assert "<<<<<<< before updating\n# Ours.\n=======\n<!-- Theirs. -->\n>>>>>>> after updating\n" in closed
     assert not (project / "templates" / "locked.html").exists()
     # Edited files stay if the template has dropped them, or has them only for other answers.
-    for name in ("config/mail.py", "static/favicon.svg"):
+    for name in ("config/wsgi.py", "static/favicon.svg"):
         assert (project / name).read_text(encoding="utf-8").startswith("# Ours.\n")
 
 

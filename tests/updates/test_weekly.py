@@ -127,17 +127,17 @@ def test_the_weekly_workflow_opens_one_pull_request(conflict: bool, newer: Path,
 
 def test_it_lists_what_has_changed_in_files_that_are_gone(newer: Path, clone: Path, tmp_path: Path) -> None:
     git("mv", "accounts/admin.py", "accounts/administration.py", at=clone)
-    git("rm", "--quiet", "config/mail.py", "serve.py", at=clone)
+    git("rm", "--quiet", "ops/mail.py", "ops/serve.py", at=clone)
     commit_all(clone)
-    for name in ("accounts/admin.py", "config/mail.py", "manage.py"):
+    for name in ("accounts/admin.py", "ops/mail.py", "manage.py"):
         append(newer / "template" / name, f"# New in {name}.\n")
     release(newer, "v99.0.0")
     weekly = Weekly(clone, tmp_path)
     weekly.run()
     _, _, missed = weekly.body().partition("files that you have renamed or deleted.")
     listed = re.findall(r"(?m)^\+# New in (\S+)\.$", missed)
-    assert listed == ["accounts/admin.py", "config/mail.py"]
-    assert "serve.py" not in missed
+    assert listed == ["accounts/admin.py", "ops/mail.py"]
+    assert "ops/serve.py" not in missed
     assert "manage.py" in git("diff", "--name-only", "main", "slipway-v99.0.0", at=weekly.origin)
 
 

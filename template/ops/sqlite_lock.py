@@ -9,7 +9,7 @@ import time
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from config.env import stop
+from ops.env import stop
 
 PATIENCE = 5.0  # seconds: a container that is replaced takes its time to go
 DRAIN = 60.0  # seconds: a process that finishes its work may take longer
