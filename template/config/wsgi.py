@@ -6,11 +6,11 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from granian.utils.proxies import wrap_wsgi_with_proxy_headers
 
-from ops.telemetry import observe_errors, observe_traces
+from ops.telemetry import init_sentry, init_tracing
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-observe_errors()
-observe_traces()
+init_sentry()
+init_tracing()
 
 # X-Forwarded-For and X-Forwarded-Proto are read from trusted proxies only.
 application = wrap_wsgi_with_proxy_headers(get_wsgi_application(), trusted_hosts=settings.TRUSTED_PROXIES)

@@ -9,48 +9,53 @@ import time
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ops.env import stop
+from ops.env import ConfigurationError
 
-PATIENCE = 5.0  # seconds: a container that is replaced takes its time to go
-DRAIN = 60.0  # seconds: a process that finishes its work may take longer
+LOCK_TIMEOUT = 5.0  # seconds: a container that is replaced takes its time to stop
+JOURNAL_TIMEOUT = 60.0  # seconds: a process that finishes its work may take longer
 
 logger = logging.getLogger(__name__)
 
 
-def journal(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
-    """Return the journal mode to use with a version of SQLite: WAL, in which nobody waits for a writer, or DELETE.
+def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
+    """Return the journal mode for a version of SQLite: WAL, in which readers do not wait for a writer, or DELETE.
 
     Before 3.51.3, 3.50.7 and 3.44.6, WAL can lose what was committed: https://sqlite.org/wal.html#walresetbug
     """
-    mended = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
-    return "WAL" if mended else "DELETE"
+    fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    return "WAL" if fixed else "DELETE"
 
 
-def claim(database: str) -> int:
-    """Make this the one web container that uses `database`, and return the open file that is the proof of it."""
+def acquire(database: str) -> int:
+    """Make this the one web container that uses `database`, and return the open file that holds the lock."""
     try:
         file = os.open(f"{database}.web", os.O_CREAT | os.O_RDONLY, 0o644)
     except OSError as error:
-        stop(f"the database cannot be used ({error}). The volume at /data must be writable for user {os.getuid()}.")
+        raise ConfigurationError(
+            f"the database cannot be used ({error}). The volume at /data must be writable for user {os.getuid()}."
+        ) from None
     os.set_inheritable(file, True)  # else it would be closed, and so unlocked, when Granian takes over
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                stop(
+                raise ConfigurationError(
                     f"another web container uses the database at {database}. "
                     "SQLite takes one: stop it, or choose a server database to scale."
-                )
+                ) from None
             time.sleep(0.2)
         else:
             return file
 
 
-def settle(database: BaseDatabaseWrapper) -> None:
-    """Connect to `database`, whose settings name the file's journal, and log which one it has; stop if it cannot."""
-    deadline = time.monotonic() + DRAIN
+def connect(database: BaseDatabaseWrapper) -> None:
+    """Connect to `database`, which sets its journal mode, and log that mode.
+
+    ConfigurationError if another process has the file open in another mode for too long.
+    """
+    deadline = time.monotonic() + JOURNAL_TIMEOUT
     while True:
         try:
             with database.cursor() as cursor:
@@ -60,12 +65,12 @@ def settle(database: BaseDatabaseWrapper) -> None:
             if "locked" not in str(error):
                 raise
             if time.monotonic() > deadline:
-                stop(
-                    f"the database's journal must become {journal()}, and another process has the file open. "
+                raise ConfigurationError(
+                    f"the database's journal must become {journal_mode()}, and another process has the file open. "
                     "Stop all containers that use it, then start them."
-                )
+                ) from None
             time.sleep(0.2)
         else:
-            verdict = "safe" if journal() == "WAL" else "not safe"
-            logger.info("SQLite %s: WAL is %s with it, the journal is %s", sqlite3.sqlite_version, verdict, mode)
+            safety = "safe" if journal_mode() == "WAL" else "not safe"
+            logger.info("SQLite %s: WAL is %s with it, the journal is %s", sqlite3.sqlite_version, safety, mode)
             return

@@ -232,9 +232,9 @@ def test_whatever_stops_gets_the_time_it_takes(site: Project, built: dict[str, l
             assert worker["spec"]["terminationGracePeriodSeconds"] > drain
             beat = of(manifests, "Deployment")["beat"]["spec"]
             assert (beat["replicas"], beat["strategy"]) == (1, {"type": "Recreate"})
-        patience = re.search(r"PATIENCE = (\d+)", files(site.path)["ops/management/commands/migrate.py"])
-        assert patience
-        assert of(manifests, "Job")["migrate"]["spec"]["activeDeadlineSeconds"] > int(patience[1])
+        timeout = re.search(r"LOCK_TIMEOUT = (\d+)", files(site.path)["ops/management/commands/migrate.py"])
+        assert timeout
+        assert of(manifests, "Job")["migrate"]["spec"]["activeDeadlineSeconds"] > int(timeout[1])
 
 
 def test_autoscaler_budget_and_replicas_fit_together(site: Project, built: dict[str, list[Object]]) -> None:

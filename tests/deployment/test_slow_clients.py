@@ -21,7 +21,7 @@ from tests.support.matrix import Combination
 from tests.support.production import Production, any_certificate
 from tests.support.project import clean_up, free_port, make_project
 
-pytestmark = pytest.mark.rotates(seconds=60, touched_by=["*Caddyfile*", "template/ops/serve.py.jinja", "hooks/docker/*"])
+pytestmark = pytest.mark.rotates(seconds=60, touched_by=["*Caddyfile*", "template/ops/*", "hooks/docker/*"])
 
 CLIENTS = 100
 # A browser's request to the login page: CsrfViewMiddleware accepts the headers and reads the body.

@@ -102,7 +102,7 @@ def take_long(app_config, **_):
             cursor.execute({slow!r})
 
 
-migrate.PULSE = 0.2
+migrate.KEEPALIVE_INTERVAL = 0.2
 connection_created.connect(be_strict)
 post_migrate.connect(take_long)
 call_command("migrate")
@@ -137,7 +137,7 @@ from django.db.models.signals import post_migrate
 from ops.management.commands import migrate
 
 faulthandler.dump_traceback_later(90, exit=True)
-migrate.TRIES = 2
+migrate.ATTEMPTS = 2
 
 
 @contextmanager
@@ -183,7 +183,7 @@ with closing(connection.copy()) as other:
     with refused(CommandError):
         call_command("migrate", "sessions", "zero", verbosity=0)
     if connection.vendor == "mysql":  # whose migrations are not undone: they try again
-        migrate.TRIES = 10
+        migrate.ATTEMPTS = 10
         execute(other, "SELECT COUNT(*) FROM django_session")
         other.inc_thread_sharing()
         threading.Timer(2, other.rollback).start()

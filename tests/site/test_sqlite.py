@@ -115,7 +115,7 @@ def test_a_journal_that_cannot_change_stops_the_start(site: Project) -> None:
     """Neither the web container nor another process uses WAL with an affected library."""
     before, volume = f"{site.slug}-before", f"{site.slug}_data"
     options = ["--env", f"SECRET_KEY={KEY}", "--volume", f"{volume}:/data"]
-    start = "from ops import serve, sqlite_lock; sqlite_lock.DRAIN = 1; serve.check()"
+    start = "from ops import serve, sqlite_lock; sqlite_lock.JOURNAL_TIMEOUT = 1; serve.check()"
     task = "import django; django.setup(); from django.db import connection; connection.ensure_connection()"
     try:
         library = site.docker("run", "--rm", "--network", "none", site.slug, "python", "-c", LIBRARY).strip()

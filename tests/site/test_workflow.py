@@ -206,8 +206,8 @@ def test_four_writers_wait_for_their_turn(team: Project) -> None:
     said = team.compose("exec", "-T", "web", "python", "manage.py", "shell", "--no-imports", "-c", WRITERS)
     assert said.strip() == "200"
     if team.database == "sqlite":
-        code = "from ops.sqlite_lock import journal; from django.db import connection as c; "
-        code += "print(journal(), *c.cursor().execute('PRAGMA journal_mode').fetchone())"
+        code = "from ops.sqlite_lock import journal_mode; from django.db import connection as c; "
+        code += "print(journal_mode(), *c.cursor().execute('PRAGMA journal_mode').fetchone())"
         modes = team.compose("exec", "-T", "web", "python", "manage.py", "shell", "-v", "0", "-c", code).lower().split()
         assert modes[0] == modes[1]
 

@@ -1,0 +1,118 @@
+"""What Celery's worker and beat need in containers: heartbeat, results, schedule, signals."""
+
+import fcntl
+import logging
+import os
+import signal
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from celery import bootsteps
+from celery.app import trace
+from celery.backends.redis import RedisBackend
+from celery.beat import PersistentScheduler
+from celery.exceptions import SecurityWarning
+from celery.signals import beat_init, setup_logging, worker_init, worker_process_init, worker_shutting_down
+from django.conf import settings
+
+from ops.telemetry import init_sentry, init_tracing
+
+# The container's user has no name: Celery assumes that it is root and warns.
+warnings.filterwarnings("ignore", category=SecurityWarning)
+
+# Without the return value, which may be personal data.
+trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
+
+# The health check looks at its age: `celery inspect ping` would fail for a busy worker.
+HEARTBEAT = Path("/tmp/heartbeat")  # noqa: S108
+
+
+class Heartbeat(bootsteps.StartStopStep):
+    """Touch a file while the worker's main loop runs or waits for Redis to come back."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def start(self, worker: Any) -> None:
+        """Start beating."""
+        self.turned = time.monotonic()
+        worker.timer.call_repeatedly(5, self.turn)
+        threading.Thread(target=self.beat, args=[worker], daemon=True).start()
+
+    def turn(self) -> None:
+        """Record that the main loop is running."""
+        self.turned = time.monotonic()
+
+    def beat(self, worker: Any) -> None:
+        """Touch the file, unless the main loop hangs."""
+        while True:
+            if worker.consumer.connection is None or time.monotonic() - self.turned < 15:
+                HEARTBEAT.touch()
+            time.sleep(5)
+
+
+class ResultBackend(RedisBackend):
+    """Results in Redis, without a subscription for each task that is sent."""
+
+    def on_task_call(self, *_: Any) -> None:
+        """Do not subscribe: without Redis, that would block a request for 20 seconds."""
+
+
+class Scheduler(PersistentScheduler):
+    """Beat's schedule: a file on a volume, which survives a restart and which one beat at a time can use."""
+
+    def setup_schedule(self) -> None:
+        """Open the schedule; exit if another beat has it open."""
+        # Never closed: the process holds the lock until it ends.
+        lock = os.open(f"{settings.CELERY_BEAT_SCHEDULE_FILENAME}.lock", os.O_CREAT | os.O_WRONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("Another beat has the schedule already: run one.") from None
+        super().setup_schedule()
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send the tasks that are due, and return the seconds until the next check."""
+        seconds: float = super().tick(*args, **kwargs)
+        HEARTBEAT.touch()
+        return seconds
+
+
+@setup_logging.connect
+def log_as_django_does(**_: Any) -> None:
+    """Keep Celery from configuring logging: settings.LOGGING applies to all processes."""
+
+
+@beat_init.connect
+@worker_init.connect
+def report_errors(**_: Any) -> None:
+    """Set up error reporting before Celery prepares the tasks, because Sentry wraps them."""
+    init_sentry()
+
+
+@worker_process_init.connect
+def send_traces(**_: Any) -> None:
+    """Send traces from each of the worker's processes."""
+    init_tracing()
+
+
+@worker_init.connect
+def keep_results(sender: Any, **_: Any) -> None:
+    """Let a worker wait for Redis until it can store a result. A web process must not: its client is waiting."""
+    sender.app.conf.result_backend_always_retry = True
+
+
+@worker_shutting_down.connect
+def return_unfinished_tasks(how: str, **_: Any) -> None:
+    """Return unfinished tasks to the queue after CELERY_DRAIN_SECONDS, before the container is killed."""
+
+    def end() -> None:
+        logging.getLogger(__name__).warning("Not all tasks could be finished: they go back to the queue")
+        os.kill(os.getpid(), signal.SIGQUIT)
+
+    if how == "Warm":
+        drain = threading.Timer(settings.CELERY_DRAIN_SECONDS, end)
+        drain.daemon = True
+        drain.start()

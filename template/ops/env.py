@@ -1,0 +1,106 @@
+"""Settings from the environment, and one line on stderr where they are wrong.
+
+`NAME_FILE` names a file that holds the value of NAME, which is how Docker passes secrets.
+"""
+
+import os
+import re
+import sys
+from ipaddress import ip_network
+from pathlib import Path
+from types import TracebackType
+
+import environ  # type: ignore[import-untyped]
+from django.core.exceptions import ImproperlyConfigured
+
+from ops.logs import register_secret
+
+env = environ.FileAwareEnv()
+
+
+class ConfigurationError(ImproperlyConfigured):
+    """A setting is wrong. A process that this ends prints the message, as one line."""
+
+
+def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Print an error that ends the process. A traceback would bury a wrong setting in the log of a container."""
+    if isinstance(error, ConfigurationError):
+        print(f"Configuration error: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = report
+
+
+def flag(name: str, *, default: bool) -> bool:
+    """Return a yes-or-no setting. A misspelt word is an error: taken for no, it would turn HTTPS off."""
+    value: str = env.str(name, default="").strip().lower()
+    if not value:
+        return default
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off"}:
+        return False
+    raise ConfigurationError(f"{name} is {value!r}. Set it to 1 or 0.")
+
+
+def matching(name: str, pattern: str, *, default: str) -> str:
+    """Return a setting whose text must have the form of `pattern`, in which capitals do not count."""
+    value: str = env.str(name, default=default).strip()
+    if not re.fullmatch(pattern, value, re.IGNORECASE):
+        raise ConfigurationError(f"{name} is {value!r}. Set it to something like {default}.")
+    return value
+
+
+def number(name: str, *, default: int) -> int:
+    """Return a setting that is a whole number."""
+    return int(matching(name, r"\d+", default=str(default)))
+
+
+def networks(name: str) -> list[str]:
+    """Return a setting that lists networks, none by default."""
+    found = [each.strip() for each in env.list(name, default=[])]
+    for each in found:
+        try:
+            ip_network(each)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{name} holds no network ({error}). Set it to something like 10.0.0.0/8,192.0.2.7."
+            ) from None
+    return found
+
+
+for name, value in os.environ.items():
+    if value and name.endswith("_FILE") and os.environ.get(name.removesuffix("_FILE")):
+        raise ConfigurationError(f"both {name.removesuffix('_FILE')} and {name} are set. Remove one of them.")
+
+DEBUG = flag("DEBUG", default=False)
+# Set while the image is built, when static files are collected without a secret and without a database.
+BUILDING = flag("BUILDING", default=False)
+
+# What examples have where a secret belongs, and people forget to replace.
+PLACEHOLDER = re.compile(r"change.?me|insecure|:password@", re.IGNORECASE)
+
+
+def secret(name: str, *, default: str = "", advice: str = "") -> str:
+    """Return the secret NAME from its variable or its file, without surrounding white space.
+
+    `default` stands in where there is none; if that is empty as well, the process stops with `advice`, if there is any.
+    The value is taken as it is: django-environ takes one that starts with a dollar sign for another variable's name.
+    """
+    if BUILDING:
+        return ""
+    value, file = os.environ.get(name, ""), os.environ.get(f"{name}_FILE", "")
+    if file:
+        try:
+            value = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{name}_FILE cannot be read ({error}).") from None
+    if value := value.strip():
+        register_secret(value)
+    if not DEBUG and PLACEHOLDER.search(value):
+        raise ConfigurationError(f"{name} is a placeholder. {advice or 'Set it to a real one.'}")
+    if advice and not (value or default):
+        raise ConfigurationError(f"{name} is missing. {advice}")
+    return value or default
