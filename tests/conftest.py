@@ -17,6 +17,9 @@ from tests.support import images, releases  # noqa: E402
 from tests.support.once import Once  # noqa: E402
 from tests.support.project import Project, remove_images, render_project  # noqa: E402
 
+# They run inside the projects: tests/support/own_checks.py.
+collect_ignore = ["ops"]
+
 pytest_plugins = [f"tests.plugin.{name}" for name in ("selection", "scheduling", "machine", "rendering", "report")]
 
 

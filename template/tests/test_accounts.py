@@ -3,7 +3,6 @@
 import pytest
 from axes.models import AccessAttempt
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
 from django.utils.html import escape
@@ -11,16 +10,6 @@ from django.utils.html import escape
 from accounts.models import User
 
 pytestmark = pytest.mark.django_db
-
-
-def test_the_user_model_is_the_projects_own() -> None:
-    assert get_user_model() is User
-
-
-def test_names_keep_every_character() -> None:
-    user = User.objects.create_user("zoe", first_name="Zoë 🚀", last_name="Ærø")
-    user.refresh_from_db()
-    assert (user.first_name, user.last_name) == ("Zoë 🚀", "Ærø")
 
 
 def test_staff_can_use_the_admin(admin_client: Client) -> None:

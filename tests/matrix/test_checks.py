@@ -9,7 +9,7 @@ import pytest
 from tests.plugin.selection import selected
 from tests.support import rendered
 from tests.support.once import Once
-from tests.support.own_checks import passed
+from tests.support.own_checks import passed, tests_of_the_plumbing
 from tests.support.project import Project
 from tests.support.rendered import tool
 from tests.support.servers import Site, ensure_server, run_name
@@ -56,7 +56,7 @@ def test_a_lock_is_the_closure_of_its_pyproject(project: Project, once: Once) ->
 def test_its_own_tests_and_linters_pass(
     project: Project, built: dict[str, Any], once: Once, record: Any, pytestconfig: pytest.Config
 ) -> None:
-    """They run in the development image. Those of the covering combinations run in test_development instead."""
+    """With ours of its plumbing, in the development image. The covering combinations run them in test_development."""
     if project.combination in selected(pytestconfig, covering=True):
         return
     if (copy := once.take("own tests", project)) is None:
@@ -65,6 +65,7 @@ def test_its_own_tests_and_linters_pass(
     project.docker("build", "--quiet", "--build-arg", "REQUIREMENTS=requirements-dev.txt", "--tag", image, ".")
     site = Site(project, ensure_server(project, run_name(pytestconfig)))
     try:
-        record("own tests", str(passed(site.check_code(image, copy.path))))
+        with tests_of_the_plumbing(copy) as options:
+            record("own tests", str(passed(site.check_code(image, copy.path, *options))))
     finally:
         site.remove()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import asked
 from tests.support.once import Once
-from tests.support.own_checks import MYPY, RUFF, TESTS, mypy_volume, passed
+from tests.support.own_checks import MYPY, RUFF, TESTS, mypy_volume, passed, tests_of_the_plumbing
 from tests.support.project import DOWN, Project, get, until
 from tests.support.servers import WARNINGS
 
@@ -88,9 +88,9 @@ def test_a_task_sent_over_http_is_done(project: Project, site: str) -> None:
 
 
 def test_its_own_tests_and_linters_pass(project: Project, site: str, record: Any) -> None:
-    record("own tests", str(passed(project.compose("exec", "-T", "web", *TESTS.split()))))
-    linters = f"{RUFF}; {MYPY}"
-    project.compose("run", "--rm", "--no-deps", *mypy_volume(project), "-T", "web", "sh", "-ec", linters)
+    with tests_of_the_plumbing(project) as options:
+        run = ("run", "--rm", "--no-deps", *mypy_volume(project), *options, "-T", "web", "sh", "-ec")
+        record("own tests", str(passed(project.compose(*run, f"{TESTS}; {RUFF}; {MYPY}"))))
 
 
 def test_everything_stops_cleanly(project: Project, site: str) -> None:

@@ -93,13 +93,24 @@ def combinations() -> Iterator[Combination]:
 def covering(strength: int = 3) -> tuple[Combination, ...]:
     """Return a few combinations that contain every choice of answers to any `strength` questions.
 
-    Greedy: each is the first of those that add the most new groups. Four questions of 2 to 4 choices and one more
-    give about 26 of 96; the minimum is the product of the `strength` longest lists of choices.
+    Four questions of 2 to 4 choices and one more give about 26 of 96; the minimum is the product of the `strength`
+    longest lists of choices.
     """
-    missing = {group for each in combinations() for group in groups(each, strength)}
+    return cover(tuple(combinations()), strength)
+
+
+@functools.cache
+def covering_pairs() -> tuple[Combination, ...]:
+    """Return about half of the covering combinations: they contain every choice of answers to any two questions."""
+    return cover(covering(), 2)
+
+
+def cover(candidates: tuple[Combination, ...], strength: int) -> tuple[Combination, ...]:
+    """Return those of the candidates, each in turn the first that adds the most new groups, that contain all groups."""
+    missing = {group for each in candidates for group in groups(each, strength)}
     chosen: list[Combination] = []
     while missing:
-        chosen.append(max(combinations(), key=lambda each: len(missing & groups(each, strength))))
+        chosen.append(max(candidates, key=lambda each: len(missing & groups(each, strength))))
         missing -= groups(chosen[-1], strength)
     return tuple(chosen)
 

@@ -121,8 +121,11 @@ class Site:
             if name in self.commands:
                 self.run(name, image, *self.commands[name].split(), options=("--detach", "--init", "--no-healthcheck"))
 
-    def check_code(self, image: str, folder: Path) -> str:
-        """Run the tests and the linters of the code in `folder`, in the development image; return their output."""
+    def check_code(self, image: str, folder: Path, *more: str) -> str:
+        """Run the tests and the linters of the code in `folder`, in the development image; return their output.
+
+        `more` are options for `docker run`.
+        """
         self.find_servers()
         self.variables |= {"DEBUG": "1"}
         options = (
@@ -133,6 +136,7 @@ class Site:
             "--volume",
             f"{folder}:/app",
             *mypy_volume(self.project),
+            *more,
         )
         return self.run("checks", image, "sh", "-ec", f"{TESTS}; {RUFF}; {MYPY}", options=options)
 

@@ -1,5 +1,6 @@
 """Mail, as EMAIL_URL configures it."""
 
+import traceback
 from typing import Any
 
 import pytest
@@ -8,12 +9,13 @@ from django.core.mail import mailers, send_mail
 from django.core.mail.backends.smtp import EmailBackend
 from pytest_django import Settings
 
-from ops import env
+from ops import env, services
 
 
 @pytest.fixture(autouse=True)
 def _production(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(env, "DEBUG", False)
+    for module in (env, services):
+        monkeypatch.setattr(module, "DEBUG", False)
     monkeypatch.delenv("EMAIL_URL", raising=False)
 
 
@@ -30,7 +32,7 @@ def test_the_url_says_how(
     url: str, expected: dict[str, Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EMAIL_URL", url)
-    settings.MAILERS = {"default": env.mailer()}
+    settings.MAILERS = {"default": services.mailer()}
     mailer = mailers["default"]
     assert isinstance(mailer, EmailBackend)
     assert {name: getattr(mailer, name) for name in expected} == expected
@@ -39,13 +41,13 @@ def test_the_url_says_how(
 @pytest.mark.parametrize("url", ["mail", "http://mail", "smtp://", "smtp://ada:a/b@mail", "smtp://["])
 def test_another_url_is_refused_without_showing_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMAIL_URL", url)
-    with pytest.raises(SystemExit, match="Configuration error: EMAIL_URL ") as stopped:
-        env.mailer()
-    assert "a/b" not in str(stopped.value)
+    with pytest.raises(ImproperlyConfigured, match=r"^EMAIL_URL ") as refused:
+        services.mailer()
+    assert "a/b" not in "".join(traceback.format_exception(refused.value))
 
 
 def test_without_a_server_mail_is_not_lost_in_silence(settings: Settings) -> None:
-    settings.MAILERS = {"default": env.mailer()}
+    settings.MAILERS = {"default": services.mailer()}
     with pytest.raises(ImproperlyConfigured, match="set EMAIL_URL"):
         send_mail("subject", "body", None, ["ada@example.com"])
 
@@ -53,7 +55,7 @@ def test_without_a_server_mail_is_not_lost_in_silence(settings: Settings) -> Non
 def test_development_prints_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(env, "DEBUG", True)
-    settings.MAILERS = {"default": env.mailer()}
+    monkeypatch.setattr(services, "DEBUG", True)
+    settings.MAILERS = {"default": services.mailer()}
     send_mail("subject", "body", None, ["ada@example.com"])
     assert "To: ada@example.com" in capsys.readouterr().out

@@ -1,35 +1,26 @@
-"""Locks for containers that start together: one migrate at a time{{ ', and one web container' if not has_database_server }}."""
+"""One migrate at a time, of all containers that start together."""
 
-{% if not has_database_server %}
-import os
-{% endif %}
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-{% if not has_database_server %}
 from pathlib import Path
-{% endif %}
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-{% if not has_database_server %}
-from ops import sqlite_lock
-{% endif %}
 from ops.management.commands import migrate
 
 pytestmark = pytest.mark.django_db
 
 
-{% if not has_database_server %}
 @pytest.fixture(autouse=True)
 def _database_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Pretend that the tests' in-memory database, which needs no lock, is a file."""
-    monkeypatch.setitem(connection.settings_dict, "NAME", tmp_path / "db.sqlite3")
+    """Pretend that SQLite's in-memory database, which needs no lock, is a file."""
+    if connection.vendor == "sqlite":
+        monkeypatch.setitem(connection.settings_dict, "NAME", tmp_path / "db.sqlite3")
 
 
-{% endif %}
 @pytest.fixture
 def other() -> Iterator[ExitStack]:
     """Another running migrate, until it is closed."""
@@ -47,41 +38,19 @@ def test_it_waits_for_another_one(
 
 
 def test_it_does_not_wait_for_ever(other: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrate, "PATIENCE", 0)
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT", 0)
     with pytest.raises(CommandError, match="has not finished"):
         call_command("migrate", verbosity=0)
 
 
 @pytest.mark.parametrize("option", ["--plan", "--check"])
 def test_a_look_need_not_wait(other: ExitStack, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
-    monkeypatch.setattr(migrate, "PATIENCE", 0)
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT", 0)
     call_command("migrate", option, verbosity=0)
 
 
 def test_one_that_fails_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrate, "PATIENCE", 5)
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT", 5)
     with pytest.raises(CommandError, match="nonsense"):
         call_command("migrate", "nonsense", verbosity=0)
     call_command("migrate", verbosity=0)
-{% if not has_database_server %}
-
-
-def test_a_second_web_container_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sqlite_lock, "PATIENCE", 0)
-    database = str(tmp_path / "db.sqlite3")
-    first = sqlite_lock.claim(database)
-    try:
-        assert os.get_inheritable(first), "the server would not keep it"
-        with pytest.raises(SystemExit, match="another web container uses the database"):
-            sqlite_lock.claim(database)
-    finally:
-        os.close(first)
-    os.close(sqlite_lock.claim(database))
-
-
-def test_wal_is_not_used_where_it_can_lose_data() -> None:
-    safe = {(3, 44, 6), (3, 50, 7), (3, 51, 3), (3, 53, 0), (4, 0)}
-    unsafe = {(3, 44, 5), (3, 46, 1), (3, 50, 6), (3, 51, 2)}
-    assert {sqlite_lock.journal(version) for version in safe} == {"WAL"}
-    assert {sqlite_lock.journal(version) for version in unsafe} == {"DELETE"}
-{% endif %}

@@ -27,7 +27,7 @@ class Log(io.StringIO):
 def log() -> Iterator[Log]:
     stream = Log()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logs.JsonLines())
+    handler.setFormatter(logs.JSONFormatter())
     logging.root.addHandler(handler)
     yield stream
     logging.root.removeHandler(handler)
@@ -89,11 +89,11 @@ def test_an_exception_is_one_line(client: Client, log: Log, monkeypatch: pytest.
     assert error["exception"].endswith("ValueError: broken")
 
 
-@pytest.mark.parametrize("formatter", [logs.JsonLines(), logs.Lines()])
+@pytest.mark.parametrize("formatter", [logs.JSONFormatter(), logs.TextFormatter()])
 def test_secrets_are_kept_out(formatter: logging.Formatter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "SECRETS", set())
-    logs.conceal("service://app:it%22s%20hidden@host/name")
-    logs.conceal(settings.SECRET_KEY)
+    logs.register_secret("service://app:it%22s%20hidden@host/name")
+    logs.register_secret(settings.SECRET_KEY)
     for secret in (
         "service://app:it%22s%20hidden@host/name",
         "it%22s%20hidden",
@@ -112,5 +112,5 @@ def test_secrets_are_kept_out(formatter: logging.Formatter, monkeypatch: pytest.
         assert "***" in line
         for part in ("hidden", "hunter2", settings.SECRET_KEY):
             assert part not in line
-        if isinstance(formatter, logs.JsonLines):
+        if isinstance(formatter, logs.JSONFormatter):
             assert json.loads(line)["message"].startswith("before ")

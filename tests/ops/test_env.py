@@ -1,0 +1,72 @@
+"""The settings, as environment variables define them."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.ops.production import DATABASE, KEY, PRODUCTION, SCHEME, load, refusal
+
+
+@pytest.mark.parametrize("name", PRODUCTION)
+def test_a_missing_secret_is_named(name: str) -> None:
+    assert refusal({key: value for key, value in PRODUCTION.items() if key != name}).startswith(f"{name} is missing.")
+
+
+@pytest.mark.parametrize("key", ["", "too-short", "changeme", f"{KEY}-change-me", f"django-insecure-{KEY}"])
+def test_a_placeholder_is_no_secret(key: str) -> None:
+    assert refusal(PRODUCTION | {"SECRET_KEY": key}).startswith("SECRET_KEY is")
+
+
+@pytest.mark.parametrize("name", [*PRODUCTION, "EMAIL_URL"])
+def test_an_example_is_no_secret(name: str) -> None:
+    line = refusal(PRODUCTION | {name: "any://USER:PASSWORD@HOST/NAME"})
+    assert line.startswith(f"{name} is a placeholder.")
+
+
+@pytest.mark.parametrize("name", PRODUCTION)
+def test_a_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(PRODUCTION[name] + "\n", encoding="utf-8")
+    settings = load({key: value for key, value in PRODUCTION.items() if key != name} | {f"{name}_FILE": str(file)})
+    assert settings["SECRET_KEY"] == KEY
+    assert settings["DATABASES"]["default"]["NAME"] == DATABASE
+
+
+@pytest.mark.parametrize("name", [*PRODUCTION, "ALLOWED_HOSTS"])
+def test_what_is_given_twice_is_refused(name: str) -> None:
+    line = refusal({"ALLOWED_HOSTS": "example.com"} | PRODUCTION | {f"{name}_FILE": "/dev/null"})
+    assert line == f"both {name} and {name}_FILE are set. Remove one of them."
+
+
+def test_a_secret_file_that_is_not_there_is_named() -> None:
+    environment = {key: value for key, value in PRODUCTION.items() if key != "SECRET_KEY"}
+    line = refusal(environment | {"SECRET_KEY_FILE": "/nowhere"})
+    assert line.startswith("SECRET_KEY_FILE cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LOGIN_FAILURE_LIMIT", "many"), ("LOG_LEVEL", "loud"), ("TRUSTED_PROXIES", "10.0.0.1/8"), ("HTTPS", "perhaps")],
+)
+def test_a_value_of_another_form_is_refused(name: str, value: str) -> None:
+    assert refusal(PRODUCTION | {name: value}).startswith(f"{name} ")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle://a:b@c/d", "http://[", "/data/db"])
+def test_another_database_is_refused(url: str) -> None:
+    line = refusal(PRODUCTION | {"DATABASE_URL": url})
+    assert line.startswith("DATABASE_URL is not one for this site's database.")
+
+
+def test_what_the_url_asks_for_is_kept() -> None:
+    url = PRODUCTION.get("DATABASE_URL", f"{SCHEME}:///{DATABASE}")
+    settings = load(PRODUCTION | {"DATABASE_URL": f"{url}?extra=kept"})
+    assert settings["DATABASES"]["default"]["OPTIONS"]["extra"] == "kept"
+
+
+def test_a_secret_may_start_with_a_dollar_sign() -> None:
+    assert load(PRODUCTION | {"SECRET_KEY": f"${KEY}"})["SECRET_KEY"] == f"${KEY}"
+
+
+def test_a_misspelt_yes_is_refused() -> None:
+    assert refusal(PRODUCTION | {"HTTPS": "ture"}) == "HTTPS is 'ture'. Set it to 1 or 0."

@@ -1,0 +1,89 @@
+"""Redis, as the settings configure it, and the site without it."""
+
+from ssl import CERT_REQUIRED
+from typing import NoReturn
+from unittest import mock
+from uuid import uuid4
+
+import pytest
+from celery import Celery
+from django.test import Client
+from django.urls import Resolver404, resolve
+from kombu.exceptions import OperationalError
+from pytest_django import DjangoCaptureOnCommitCallbacks
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from accounts import exports
+from accounts.models import User
+from ops import health
+from tests.ops.production import PRODUCTION, load, refusal
+
+
+def lose(*_: object, **__: object) -> NoReturn:
+    raise RedisConnectionError("Error 111 connecting to redis.internal")
+
+
+@pytest.fixture
+def url() -> str:
+    """Where exports are, which depends on whether there is an API."""
+    try:
+        resolve("/api/v1/exports/")
+    except Resolver404:
+        return "/exports/"
+    return "/api/v1/exports/"
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://redis:6379", "redis://:a/b@redis:6379", "redis://redis:6379/3"])
+def test_a_url_that_names_no_redis_server_is_refused(url: str) -> None:
+    assert refusal(PRODUCTION | {"REDIS_URL": url}).startswith("REDIS_URL cannot be read")
+
+
+def test_redis_over_tls_is_verified() -> None:
+    settings = load(PRODUCTION | {"REDIS_URL": "rediss://:secret@redis:6379"})
+    app = Celery()
+    app.config_from_object(mock.Mock(spec=[], **settings), namespace="CELERY")
+    assert vars(app.backend)["connparams"]["ssl_cert_reqs"] == CERT_REQUIRED
+    assert app.connection().ssl == {"ssl_cert_reqs": CERT_REQUIRED}
+
+
+def test_a_task_must_not_outlive_its_claim() -> None:
+    line = refusal(PRODUCTION | {"CELERY_TASK_TIME_LIMIT": "7200"})
+    assert line.startswith("CELERY_VISIBILITY_TIMEOUT must be longer")
+
+
+@pytest.mark.django_db
+def test_the_log_of_a_task_shows_no_data(
+    client: Client,
+    url: str,
+    caplog: pytest.LogCaptureFixture,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    client.force_login(User.objects.create_user("ada", "ada@example.com"))
+    with django_capture_on_commit_callbacks(execute=True):
+        client.post(url)
+    assert "succeeded" in caplog.text
+    assert "ada@example.com" not in caplog.text
+
+
+@pytest.mark.django_db
+def test_without_redis_the_answer_is_clear(client: Client, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OperationalError
+
+    client.force_login(User.objects.create_user("ada"))
+    monkeypatch.setattr(exports, "start_export", refuse)
+    monkeypatch.setattr(exports, "get_export", lose)
+    for answer in (client.post(url), client.get(f"{url}{uuid4()}/")):
+        assert answer.status_code == 503
+        assert answer.json() == {"detail": exports.UNAVAILABLE}
+
+
+@pytest.mark.django_db
+def test_without_redis_it_is_not_ready(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(health, "get_redis_connection", lose)
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.text == "redis is not ready\n"
+    assert caplog.messages == ["Not ready: redis: Error 111 connecting to redis.internal"]
