@@ -16,8 +16,8 @@ Files = Mapping[str, str]
 # How many lines of each release's settings.py conflict with an update if a team has edited them. To avoid more of them,
 # keep each setting on one line, and end a list with a line that never changes. If more are justified, raise the number.
 SETTINGS = {
-    "v0.1.0": {"sqlite": 56, "postgres": 53, "mysql": 54, "mariadb": 54},
-    "v0.2.0": {"sqlite": 23, "postgres": 18, "mysql": 21, "mariadb": 21},
+    "v0.1.0": {"sqlite": 94, "postgres": 91, "mysql": 92, "mariadb": 92},
+    "v0.2.0": {"sqlite": 80, "postgres": 75, "mysql": 78, "mariadb": 78},
 }
 
 

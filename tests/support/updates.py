@@ -179,6 +179,13 @@ def moved(template: Path) -> dict[str, str | None]:
     return {old: new[0] if new else None for old, *new in names}
 
 
+def left_behind(template: Path) -> set[str]:
+    """Return the files and folders that the template has no more, and that an update leaves as the team has them."""
+    document = yaml.safe_load((template / "copier.yml").read_text(encoding="utf-8"))
+    always = [lines for lines in document["_exclude"] if "{%" not in lines]
+    return {line.removeprefix("/") for lines in always for line in lines.splitlines()}
+
+
 def prove(template: Path, folder: Path, release: str, combination: Combination, **answers: Any) -> Path:
     """Update an edited project of `release`, and return it.
 
@@ -192,6 +199,10 @@ def prove(template: Path, folder: Path, release: str, combination: Combination, 
     made = set(files(project))
     moves = moved(template)
     edit(project, moves=moves)
+    left = {name for name in made if {name, *map(str, Path(name).parents)} & left_behind(template)}
+    for name in left:
+        with (project / name).open("a", encoding="utf-8") as file:
+            file.write("# Ours.\n")
     commit_all(project)
     before = files(project)
     update(project, trust=bool(moves), **answers)
@@ -201,11 +212,14 @@ def prove(template: Path, folder: Path, release: str, combination: Combination, 
         edit(render(template, fresh, combination.data | answers))
     newest = files(fresh)
     if not answers:
-        lost = made - set(newest) - set(moves)
+        lost = made - set(newest) - set(moves) - left
         assert not lost, (
             f"an update from {release} deletes {lost}, with the edits in them: see the docstring of hooks/moved.py"
         )
     wanted = newest | {name: text for name, text in before.items() if any(Path(name).match(kept) for kept in KEPT)}
+    if left:
+        wanted |= {name: before[name] for name in left}
+        wanted["conftest.py"] = (template / "template" / "conftest.py").read_text(encoding="utf-8")
     assert git("ls-files", "--unmerged", at=project) == "", f"{combination.name} from {release}: conflicts"
     assert sorted(after) == sorted(wanted)
     for name, text in after.items():

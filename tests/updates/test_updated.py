@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from tests.engine import Engine
 from tests.support import matrix
 from tests.support.matrix import Combination
+from tests.support.own_checks import MYPY, RUFF, TESTS, mypy_volume
 from tests.support.project import Project, clean_up, get, own_project
 from tests.support.releases import commit_all, known, releases
 from tests.support.rendered import tool
@@ -97,6 +98,7 @@ def test_an_updated_project_works(team: Project, question: str, answer: Any) -> 
     assert ("make lock" in said) == lock_is_stale, said
     assert ("tables have changed" in said) == (question == "use_drf" and answer), said
     assert ("starts empty" in said) == (question == "database"), said
+    assert "has moved from config/ to ops/" in said
     team.run("chown", "--recursive", OWNER, ".")
     commit_all(team.path)
     lock = (team.path / "requirements-dev.txt").read_text(encoding="utf-8")
@@ -112,4 +114,5 @@ def test_an_updated_project_works(team: Project, question: str, answer: Any) -> 
     assert get(team.address(team.container("web")) + "/").status == 200
     assert "mail" in team.compose("ps", "--services").split()
     team.compose("exec", "-T", "web", "python", "-c", "import humanize")
-    assert " passed" in team.compose("exec", "-T", "web", "pytest", "-q", "-p", "no:cacheprovider")
+    check = f"{TESTS}; {RUFF}; {MYPY}"
+    assert " passed" in team.compose("run", "--rm", "--no-deps", *mypy_volume(team), "-T", "web", "sh", "-ec", check)
