@@ -80,7 +80,7 @@ def test_it_says_that_tables_have_changed_if_they_have(newer: Path, tmp_path: Pa
     answers.write_text(answers.read_text(encoding="utf-8").partition("made_for:")[0], encoding="utf-8")
     commit_all(project)
     said = run("copier", "update", "--defaults", at=project).stdout
-    assert "make lock" in said
+    assert "make lock" in said, said
     assert "tables have changed" not in said
 
 
