@@ -21,7 +21,7 @@ IMAGES = pytest.StashKey[list[str]]()
 # Projects beside the matrix, which an interrupted run leaves behind.
 BESIDE = (
     r"slipway-(backup|browser|continuity|data|demo-test|journal|kubernetes|major|migrate|older|production|publish|slow|swarm"
-    r"|tasks|team|unusual|updated)(-[a-z0-9]+)*"
+    r"|tasks|team|telemetry|unusual|updated)(-[a-z0-9]+)*"
 )
 
 

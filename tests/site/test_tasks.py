@@ -17,7 +17,7 @@ from pytest_copie.plugin import Copie
 from tests.engine import Engine
 from tests.support import matrix
 from tests.support.matrix import Combination
-from tests.support.project import Project, add_app, clean_up, get, make_project, until
+from tests.support.project import Project, add_app, add_telemetry, clean_up, get, make_project, until
 
 pytestmark = pytest.mark.rotates(
     seconds=200,
@@ -124,6 +124,7 @@ def site(copie_session: Copie, engine: Engine) -> Iterator[Project]:
     answers = matrix.pick(use_celery=True, database="postgres").answers
     project = make_project(copie_session, engine, Combination("slipway-tasks", answers))
     add_app(project, APP)
+    add_telemetry(project)
     (project.path / "override.yaml").write_text(OVERRIDE, encoding="utf-8")
     (project.path / "collector.py").write_text(COLLECTOR, encoding="utf-8")
     project.environment |= {"COMPOSE_FILE": "compose.yaml:override.yaml"}

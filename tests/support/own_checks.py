@@ -47,12 +47,13 @@ def of_the_plumbing(combination: Combination) -> list[str]:
     """Return the files in tests/ops that fit a combination.
 
     Those that start processes run for each pair of answers alone. Only covering combinations run them, because no
-    other combination with the same code can be first there.
+    other combination with the same code can be first there. telemetry/ needs packages that a project does not have.
     """
     found = [path.relative_to(OPS).as_posix() for path in sorted(OPS.rglob("*.py"))]
     fitting = [name for name in found if name not in NEEDS or NEEDS[name](combination.answers)]
     pairs = combination in matrix.covering_pairs()
-    return [name for name in fitting if pairs or not name.startswith("processes/")]
+    folders = ("telemetry/",) if pairs else ("telemetry/", "processes/")
+    return [name for name in fitting if not name.startswith(folders)]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -21,6 +22,7 @@ from pytest_copie.plugin import Copie
 from tests.engine import Engine
 from tests.support.matrix import Combination
 from tests.support.releases import commit_all, git
+from tools.lock import compile_locks
 
 SIGN_IN_BY_TOKEN = """
 from accounts.models import User
@@ -220,6 +222,15 @@ def add_app(project: Project, files: dict[str, str]) -> None:
         project.edit(name, old, new)
     settings = project.path / "config" / "settings.py"
     subprocess.run(["chown", "--recursive", "--reference", settings, project.path / "ledger"], check=True)
+
+
+def add_telemetry(project: Project) -> None:
+    """Add the packages that send errors and traces to a project and its locks, as its team would."""
+    path = project.path / "pyproject.toml"
+    text, found = re.subn(r'(?m)^  # (".+",)$', r"  \1", path.read_text(encoding="utf-8"))
+    assert found, "pyproject.toml has no optional packages"
+    path.write_text(text, encoding="utf-8")
+    compile_locks(project.path)
 
 
 def clean_up(project: Project) -> None:
