@@ -61,6 +61,12 @@ class Swarm(Production):
         """Run Python with Django loaded in a web container, and return what it prints."""
         return self.project.docker("exec", self.tasks()[0], "python", "manage.py", "shell", "--no-imports", "-c", code)
 
+    def parts(self) -> list[list[str]]:
+        """Return the ids of the engine's objects with the site's name."""
+        kinds = [(kind, "--filter", f"name={self.project.slug}") for kind in ("service", "volume", "secret", "config")]
+        kinds.append(("image", self.project.slug, "--all"))
+        return [sorted(self.project.docker(kind, "ls", "--quiet", *of).split()) for kind, *of in kinds]
+
     def version(self) -> str:
         """Return the version that all of the site's services run."""
         image = "{{.Spec.TaskTemplate.ContainerSpec.Image}}"
@@ -131,7 +137,7 @@ class Steady(Load):
 
 def remove(project: Project) -> None:
     """Remove the project's stack under either of its names, and all that belongs to it."""
-    for slug in (project.slug, f"{project.slug}-too"):
+    for slug in (project.slug, f"too-{project.slug}"):
         project.run("sh", "-c", f"docker stack rm --detach=false {slug} || true")
         for what, chosen in (
             ("container", f"--all --filter label=com.docker.stack.namespace={slug}"),
@@ -221,27 +227,20 @@ def test_the_application_owns_its_database_alone(site: Swarm) -> None:
 
 def test_another_name_or_database_is_refused(site: Swarm) -> None:
     project = site.project
-    server = matrix.images(project.combination)[1]
-    label = project.docker(
-        "volume", "inspect", "--format", "{{.Labels.server}}", f"{project.slug}_{project.database}"
-    ).strip()
+    name, server = f"{project.slug}_{project.database}", matrix.images(project.combination)[1]
+    label = project.docker("volume", "inspect", "--format", "{{.Labels.server}}", name).strip()
     assert server.startswith(label.replace(" ", ":"))
-    volume = f"The volume {project.slug}_{project.database} was written by {label}, and oracle"
     for file, old, new, why in (
-        (
-            "scripts/deploy.sh",
-            f"STACK={project.slug}\n",
-            f"STACK={project.slug}-too\n",
-            f"This site is deployed as {project.slug},",
-        ),
-        ("deploy/stack.yaml", f"image: {server}\n", "image: oracle:26.1\n", volume),
+        ("scripts/deploy.sh", "STACK=slipway", "STACK=too-slipway", f"This site is deployed as {project.slug}, but "),
+        ("deploy/stack.yaml", server, "oracle:26.1", f"The volume {name} was written by {label}, and oracle 26"),
     ):
         project.edit(file, old, new)
         project.commit("Change it")
-        before = {kind: project.docker(kind, "ls", "--quiet") for kind in ("service", "volume", "secret", "image")}
-        assert site.make("deploy", fails=True).startswith(why)
-        assert {kind: project.docker(kind, "ls", "--quiet") for kind in before} == before
+        before = site.parts()
+        said = site.make("deploy", fails=True)
         project.run("git", "reset", "--quiet", "--hard", "HEAD^")
+        assert said.startswith(why)
+        assert site.parts() == before
 
 
 def test_a_new_version_takes_over_without_a_failed_request(site: Swarm) -> None:
