@@ -1,36 +1,19 @@
-"""Settings from the environment, and one line on stderr where they are wrong.
+"""Settings from the environment; ConfigurationError where they are wrong.
 
 `NAME_FILE` names a file that holds the value of NAME, which is how Docker passes secrets.
 """
 
 import os
 import re
-import sys
 from ipaddress import ip_network
 from pathlib import Path
-from types import TracebackType
 
 import environ  # type: ignore[import-untyped]
-from django.core.exceptions import ImproperlyConfigured
 
+from ops.errors import ConfigurationError
 from ops.logs import register_secret
 
 env = environ.FileAwareEnv()
-
-
-class ConfigurationError(ImproperlyConfigured):
-    """A setting is wrong. A process that this ends prints the message, as one line."""
-
-
-def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print an error that ends the process. A traceback would bury a wrong setting in the log of a container."""
-    if isinstance(error, ConfigurationError):
-        print(f"Configuration error: {error}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
-
-
-sys.excepthook = report
 
 
 def flag(name: str, *, default: bool) -> bool:

@@ -9,7 +9,7 @@ import time
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ops.env import ConfigurationError
+from ops.errors import ConfigurationError
 
 LOCK_TIMEOUT = 5.0  # seconds: a container that is replaced takes its time to stop
 JOURNAL_TIMEOUT = 60.0  # seconds: a process that finishes its work may take longer

@@ -1,0 +1,33 @@
+"""A wrong setting ends every process with one line."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "manage.py migrate",
+        "manage.py runserver",
+        "-m ops.serve",
+        "-m celery --quiet --app config worker",
+        "-m celery --quiet --app config beat",
+    ],
+)
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY is missing. Make one with `openssl rand -base64 48`."),
+        ({"DEBUG": "ture"}, "DEBUG is 'ture'. Set it to 1 or 0."),
+    ],
+)
+def test_a_wrong_setting_is_one_line(command: str, variables: dict[str, str], message: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DEBUG"} | variables
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, *command.split()], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 1
+    assert (ended.stdout, ended.stderr) == ("", f"Configuration error: {message}\n")
