@@ -9,7 +9,7 @@ import pytest
 from tests.plugin.selection import selected
 from tests.support import rendered
 from tests.support.once import Once
-from tests.support.own_checks import passed, tests_of_the_plumbing
+from tests.support.own_checks import passed, plumbing_tests
 from tests.support.project import Project
 from tests.support.rendered import tool
 from tests.support.servers import Site, ensure_server, run_name
@@ -65,7 +65,7 @@ def test_its_own_tests_and_linters_pass(
     project.docker("build", "--quiet", "--build-arg", "REQUIREMENTS=requirements-dev.txt", "--tag", image, ".")
     site = Site(project, ensure_server(project, run_name(pytestconfig)))
     try:
-        with tests_of_the_plumbing(copy) as options:
+        with plumbing_tests(copy) as options:
             record("own tests", str(passed(site.check_code(image, copy.path, *options))))
     finally:
         site.remove()

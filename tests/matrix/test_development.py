@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import asked
 from tests.support.once import Once
-from tests.support.own_checks import MYPY, RUFF, TESTS, mypy_volume, passed, tests_of_the_plumbing
+from tests.support.own_checks import MYPY, RUFF, TESTS, mypy_volume, passed, plumbing_tests
 from tests.support.project import DOWN, Project, get, until
 from tests.support.servers import WARNINGS
 
@@ -88,7 +88,7 @@ def test_a_task_sent_over_http_is_done(project: Project, site: str) -> None:
 
 
 def test_its_own_tests_and_linters_pass(project: Project, site: str, record: Any) -> None:
-    with tests_of_the_plumbing(project) as options:
+    with plumbing_tests(project) as options:
         run = ("run", "--rm", "--no-deps", *mypy_volume(project), *options, "-T", "web", "sh", "-ec")
         record("own tests", str(passed(project.compose(*run, f"{TESTS}; {RUFF}; {MYPY}"))))
 

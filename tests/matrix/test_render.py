@@ -23,6 +23,7 @@ RULES = [
     rendered.no_trace_of_what_was_not_chosen,
     rendered.every_variable_is_listed,
     rendered.settings_have_lines_of_their_own,
+    rendered.it_is_small,
     rendered.metadata_is_valid,
     rendered.a_worker_has_its_logs,
     rendered.the_dockerfile_takes_nothing_but_its_base_image,

@@ -58,7 +58,7 @@ def of_the_plumbing(combination: Combination) -> list[str]:
 
 
 @contextmanager
-def tests_of_the_plumbing(project: Project) -> Iterator[list[str]]:
+def plumbing_tests(project: Project) -> Iterator[list[str]]:
     """Yield the `docker run` options that mount the fitting tests in tests/ops beside a project's own.
 
     They are not copied there: in development the worker and beat would reload.

@@ -155,6 +155,13 @@ def no_trace_of_what_was_not_chosen(project: Project) -> None:
             assert not found, f"{name} shows a trace of {question}={answer}: {found}"
 
 
+def it_is_small(project: Project) -> None:
+    """No file is longer than 300 lines, and the tests are no longer than 350, as the budget of a render says."""
+    lines = {name: text.count("\n") for name, text in files(project.path).items() if "requirements" not in name}
+    assert {name: count for name, count in lines.items() if count > 300} == {}
+    assert sum(count for name, count in lines.items() if name.startswith("tests/")) <= 350
+
+
 def metadata_is_valid(project: Project) -> None:
     """pyproject.toml is valid, and the answers file holds the answers and the source of updates."""
     pyproject = tomllib.loads((project.path / "pyproject.toml").read_text(encoding="utf-8"))

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from tests.support import matrix
-from tests.support.releases import IDENTITY, commit_all, git, releases
-from tests.support.updates import answer, append, files, release, render, run, update
+from tests.support.releases import IDENTITY, commit_all, git, known, releases
+from tests.support.updates import KEPT, answer, append, files, left_behind, release, render, run, update
 
 MARKER = "'^<<<<<<< before updating'"
 
@@ -82,6 +82,25 @@ def test_it_says_that_tables_have_changed_if_they_have(newer: Path, tmp_path: Pa
     said = run("copier", "update", "--defaults", at=project).stdout
     assert "make lock" in said, said
     assert "tables have changed" not in said
+
+
+def test_what_an_update_leaves_behind_can_be_deleted_as_it_says(template: Path, tmp_path: Path) -> None:
+    data = matrix.default_combination().data
+    oldest = next(iter(releases()))
+    project = render(template, tmp_path / "project", known(template, oldest, data), oldest)
+    said = run("copier", "update", "--defaults", "--vcs-ref", "HEAD", at=project).stdout
+    [delete] = re.findall("rm -rf .*", said)
+    assert set(delete.split()[2:]) == left_behind(template) | {"conftest.py"}
+    assert "tests/test_logs.py" in (project / "conftest.py").read_text(encoding="utf-8")
+    assert run("sh", "-c", delete, at=project).returncode == 0
+    fresh = files(render(template, tmp_path / "fresh", data))
+    after = files(project)
+    assert sorted(after) == sorted(fresh)
+    for name in set(fresh) - {".copier-answers.yml"}:
+        assert after[name] == fresh[name] or any(Path(name).match(kept) for kept in KEPT), name
+    commit_all(project)
+    assert "rm -rf" not in run("copier", "update", "--defaults", "--vcs-ref", "HEAD", at=project).stdout
+    assert git("status", "--porcelain", at=project) == ""
 
 
 def test_what_cannot_be_updated_is_left_as_it_is(clone: Path, tmp_path: Path) -> None:
