@@ -22,10 +22,10 @@ from packaging.requirements import Requirement
 
 from tests.support.matrix import ROOT, Combination, axes, combinations
 
-# The lock files and uv's arguments for each: the same as in the `lock` target of the generated Makefile.
+# The lock files and uv's arguments for each: the same as in the generated scripts/packages.sh.
 LOCKS = {
     "requirements.txt": ["pyproject.toml"],
-    "requirements-dev.txt": ["pyproject.toml", "--group", "dev"],
+    "requirements-dev.txt": ["pyproject.toml", "--group", "dev", "--constraint", "requirements.txt"],
     "requirements-build.txt": ["--group", "build"],
 }
 Answers = Mapping[str, Any]
@@ -132,6 +132,7 @@ def main() -> None:
             copier.run_copy(str(ROOT), project, data=combination.data, vcs_ref="HEAD", quiet=True)
             projects[project] = combination
         wanted = set().union(*(requirements(project / "pyproject.toml") for project in projects))
+        first = tomllib.loads((next(iter(projects)) / "pyproject.toml").read_text(encoding="utf-8"))
         pins = Path(folder) / "pins.txt"
         everything = Path(folder) / "everything.in"
         everything.write_text("\n".join(sorted(wanted)), encoding="utf-8")
@@ -145,6 +146,8 @@ def main() -> None:
                 oldest,
                 "--no-annotate",
                 "--no-header",
+                "--exclude-newer",
+                first["tool"]["uv"]["exclude-newer"],
                 "-o",
                 pins.name,
             ],

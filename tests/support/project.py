@@ -197,6 +197,7 @@ def render_project(copie: Copie, engine: Engine, combination: Combination, templ
 def own_project(path: Path, combination: Combination, engine: Engine) -> Project:
     """Return the rendered project in `path`, owned by an unprivileged user."""
     project = Project(path, combination, engine, {"PORT": "0", "HOST_UID": "1000", "HOST_GID": "1000"})
+    project.environment["UV_EXCLUDE_NEWER"] = "false"  # this machine's index may not tell upload times
     if os.getuid() == 0:  # containers write as an unprivileged user, who must own these files
         subprocess.run(["chown", "--recursive", "1000:1000", project.path], check=True)
         project.environment |= {
