@@ -30,7 +30,8 @@ if ! docker image inspect "$image" > /dev/null 2>&1; then
     case "$image" in
         */*) docker pull --quiet "$image" || stop "$image cannot be pulled: check that it is published and that this host is logged in to the registry" ;;
         *) [ "$task" = deploy ] || stop "There is no image $image: data/releases lists the tags"
-           docker build --label "org.opencontainers.image.version=$TAG" --tag "$image" . ;;
+           docker build --secret id=index-url,env=INDEX_URL --secret id=ca-cert,env=CA_CERT \
+               --label "org.opencontainers.image.version=$TAG" --tag "$image" . ;;
     esac
 fi
 

@@ -68,7 +68,8 @@ case "$IMAGE" in
          resolve=always ;;
     *) [ "$(docker node ls --quiet | wc -l)" = 1 ] || stop "Other nodes cannot pull $IMAGE: add IMAGE=registry.example.com/... to production.env"
        docker image inspect "$IMAGE" > /dev/null 2>&1 || [ "${1:-}" != --rollback ] || stop "There is no image $IMAGE: docker image ls $repository lists the tags"
-       docker image inspect "$IMAGE" > /dev/null 2>&1 || docker build --label "org.opencontainers.image.version=$TAG" --tag "$IMAGE" .
+       docker image inspect "$IMAGE" > /dev/null 2>&1 || docker build \
+           --secret id=index-url,env=INDEX_URL --secret id=ca-cert,env=CA_CERT --label "org.opencontainers.image.version=$TAG" --tag "$IMAGE" .
        resolve=never ;;
 esac
 

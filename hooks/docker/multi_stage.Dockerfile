@@ -11,19 +11,20 @@ RUN apt-get update \
     && apt-get install --no-install-recommends --yes gcc libc6-dev libmariadb-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
 {% endif %}
-COPY requirements-build.txt ./
-# For a private package index: `docker build --secret id=index-url,env=INDEX_URL .` keeps its password out of the image.
-RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=index-url,env=PIP_INDEX_URL \
-    pip install --quiet --disable-pip-version-check --no-compile --root-user-action ignore --require-hashes --requirement requirements-build.txt
+COPY scripts/packages.sh requirements-build.txt ./
+# Secrets, because the password of a private index must not stay in the image.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=index-url,env=INDEX_URL --mount=type=secret,id=ca-cert,env=CA_CERT \
+    sh packages.sh uv
 
 # Outside /app: a bind mount would hide it.
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
 COPY requirements.txt ./
 # Translation sources and source maps are not used at run time. Maps are only emptied, because scripts refer to them.
-RUN --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=index-url,env=UV_DEFAULT_INDEX \
+RUN --mount=type=cache,target=/root/.cache/uv \
+    --mount=type=secret,id=index-url,env=INDEX_URL --mount=type=secret,id=ca-cert,env=CA_CERT \
     uv venv --quiet $VIRTUAL_ENV \
-    && uv pip install --quiet --system-certs --link-mode copy --compile-bytecode --no-deps --require-hashes --requirement requirements.txt \
-    || { echo "requirements.txt cannot be installed; if pyproject.toml or the database has changed, run \`make lock\`" >&2; exit 1; } \
+    && sh packages.sh install requirements.txt \
     && find $VIRTUAL_ENV -name '*.po' -delete -o -name '*.map' -exec truncate --size 0 {} +
 COPY pyproject.toml ./
 # Offline, this succeeds only if the lock has installed everything that pyproject.toml requires.
@@ -35,7 +36,7 @@ RUN uv pip install --quiet --no-cache --offline --no-index --requirement pyproje
 FROM build AS static
 # Leave out modules that collectstatic does not import, so that editing them does not run it again.
 # If a model or an app's ready() imports one of them, remove its --exclude.
-COPY --exclude=**/admin.py {{ '--exclude=**/api.py ' if use_drf }}--exclude=**/urls.py --exclude=**/views.py --exclude=templates . .
+COPY --exclude=**/admin.py {{ '--exclude=**/api.py ' if use_drf }}--exclude=**/urls.py --exclude=**/views.py --exclude=scripts --exclude=templates . .
 RUN BUILDING=1 python manage.py collectstatic --no-input --verbosity 0
 
 
@@ -43,9 +44,9 @@ RUN BUILDING=1 python manage.py collectstatic --no-input --verbosity 0
 FROM build AS environment
 ARG REQUIREMENTS=requirements.txt
 COPY ${REQUIREMENTS} ./
-RUN --mount=type=cache,target=/root/.cache/uv --mount=type=secret,id=index-url,env=UV_DEFAULT_INDEX \
-    uv pip install --quiet --system-certs --link-mode copy --compile-bytecode --no-deps --require-hashes --requirement ${REQUIREMENTS} \
-    || { echo "${REQUIREMENTS} cannot be installed: run \`make lock\`" >&2; exit 1; } \
+RUN --mount=type=cache,target=/root/.cache/uv \
+    --mount=type=secret,id=index-url,env=INDEX_URL --mount=type=secret,id=ca-cert,env=CA_CERT \
+    sh packages.sh install ${REQUIREMENTS} \
     && rm $VIRTUAL_ENV/.lock
 
 

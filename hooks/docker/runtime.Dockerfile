@@ -16,7 +16,7 @@ ENV DJANGO_SETTINGS_MODULE=config.settings \
 RUN install --directory --mode 1777 /data \
     && PYTHONDONTWRITEBYTECODE="" python -c "import {{ 'celery.bin.celery, celery.worker, ' if use_celery }}django.contrib.admin, granian.cli, http.client, multiprocessing.spawn"
 # Owned by root and readable by all: the site cannot change its own code.
-COPY --chmod=u=rwX,go=rX . .
+COPY --exclude=scripts --chmod=u=rwX,go=rX . .
 LABEL org.opencontainers.image.title="{{ project_name }}"
 USER 10001:10001
 EXPOSE 8000

@@ -11,33 +11,30 @@ RUN apt-get update && apt-get install --no-install-recommends --yes libmariadb3 
 {% endif %}
 
 # One step, because files that a later step removes stay in the image: it installs, uses and removes the build tools.
-# For a private package index: `docker build --secret id=index-url,env=INDEX_URL .` keeps its password out of the image.
+# Secrets, because the password of a private index must not stay in the image.
 ARG REQUIREMENTS=requirements.txt
 COPY pyproject.toml requirements-build.txt ${REQUIREMENTS} ./
 {% if uses_mysqlclient %}
 # hadolint ignore=DL3008
 {% endif %}
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=secret,id=index-url,env=PIP_INDEX_URL \
-    --mount=type=secret,id=index-url,env=UV_DEFAULT_INDEX \
+    --mount=type=secret,id=index-url,env=INDEX_URL --mount=type=secret,id=ca-cert,env=CA_CERT \
+    --mount=type=bind,source=scripts,target=/scripts \
     <<EOF
 set -eu
-PYTHONDONTWRITEBYTECODE=1 pip install --quiet --disable-pip-version-check --no-compile --root-user-action ignore --require-hashes --requirement requirements-build.txt
+PYTHONDONTWRITEBYTECODE=1 sh /scripts/packages.sh uv
 uv venv --quiet $VIRTUAL_ENV
 {% if uses_mysqlclient %}
-install="uv pip install --quiet --system-certs --link-mode copy --compile-bytecode --no-deps --require-hashes --requirement ${REQUIREMENTS}"
 # mysqlclient has no wheel: it is compiled once, and then comes from the cache.
-if ! $install 2> /dev/null; then
+if ! sh /scripts/packages.sh install ${REQUIREMENTS} 2> /dev/null; then
   apt-get update
   apt-get install --no-install-recommends --yes gcc libc6-dev libmariadb-dev pkg-config
-  $install ||
-    { echo "${REQUIREMENTS} cannot be installed; if pyproject.toml or the database has changed, run \`make lock\`" >&2; exit 1; }
+  sh /scripts/packages.sh install ${REQUIREMENTS}
   apt-get purge --auto-remove --yes gcc libc6-dev libmariadb-dev pkg-config
   rm -rf /var/lib/apt/lists/*
 fi
 {% else %}
-uv pip install --quiet --system-certs --link-mode copy --compile-bytecode --no-deps --require-hashes --requirement ${REQUIREMENTS} ||
-  { echo "${REQUIREMENTS} cannot be installed; if pyproject.toml or the database has changed, run \`make lock\`" >&2; exit 1; }
+sh /scripts/packages.sh install ${REQUIREMENTS}
 {% endif %}
 # Offline, this succeeds only if the lock has installed everything that pyproject.toml requires.
 uv pip install --quiet --no-cache --offline --no-index --requirement pyproject.toml 2> /dev/null ||
@@ -50,6 +47,6 @@ EOF
 
 # Leave out modules that collectstatic does not import, so that editing them does not run it again.
 # If a model or an app's ready() imports one of them, remove its --exclude.
-COPY --exclude=**/admin.py {{ '--exclude=**/api.py ' if use_drf }}--exclude=**/urls.py --exclude=**/views.py --exclude=templates . .
+COPY --exclude=**/admin.py {{ '--exclude=**/api.py ' if use_drf }}--exclude=**/urls.py --exclude=**/views.py --exclude=scripts --exclude=templates . .
 RUN BUILDING=1 PYTHONDONTWRITEBYTECODE=1 python manage.py collectstatic --no-input --verbosity 0
 {% include 'hooks/docker/runtime.Dockerfile' %}

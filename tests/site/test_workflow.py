@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import threading
 import time
-import urllib.request
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pexpect
 import pytest
@@ -22,6 +17,7 @@ from pytest_copie.plugin import Copie
 
 from tests.engine import Engine
 from tests.support import matrix
+from tests.support.index import Index, certificates
 from tests.support.matrix import Combination
 from tests.support.project import Answer, CommandError, Project, clean_up, get, make_project, until
 from tests.support.rendered import tool
@@ -226,7 +222,7 @@ def test_a_new_dependency(team: Project) -> None:
     team.edit("pyproject.toml", "dependencies = [\n", 'dependencies = [\n  "humanize>=4",\n')
     with pytest.raises(CommandError, match=r"requirements.txt does not fit pyproject.toml: run `make lock`"):
         team.run("make", "build")
-    team.run("make", "lock")
+    assert re.fullmatch(r"humanize none -> \S+\n", team.run("make", "lock"))
     for lock in ("requirements.txt", "requirements-dev.txt"):
         assert "humanize==" in (team.path / lock).read_text(encoding="utf-8")
         assert (team.path / lock).stat().st_uid == int(team.environment["HOST_UID"])
@@ -234,7 +230,7 @@ def test_a_new_dependency(team: Project) -> None:
     team.run("make", "build")
     team.docker("run", "--rm", team.slug, "python", "-c", "import humanize")
     team.edit("requirements.txt", "humanize==", "humanize==999.")
-    with pytest.raises(CommandError, match=r"requirements.txt cannot be installed; .+, run `make lock`"):
+    with pytest.raises(CommandError, match=r"Installing \S+ failed: the lock is outdated: run `make lock`"):
         team.run("make", "build")
     team.edit("requirements.txt", "humanize==999.", "humanize==")
 
@@ -409,55 +405,39 @@ FROM scratch
 COPY --from=base / /
 ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 """
-CERTIFICATES = """
-openssl req -x509 -newkey rsa:2048 -nodes -keyout company.pem -out company.crt -days 2 -subj /CN=company
-openssl req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=localhost
-printf 'subjectAltName=DNS:localhost' > names
-openssl x509 -req -in request.pem -CA company.crt -CAkey company.pem -CAcreateserial -extfile names -out cert.pem
-"""
-
-
-class Mirror(BaseHTTPRequestHandler):
-    """A package index that records the logins it receives, and forwards the real index's pages."""
-
-    asked: ClassVar[set[tuple[str, bool]]] = set()
-
-    def do_GET(self) -> None:
-        """Answer with the page of a package."""
-        login = b64encode(f"user:{CANARY}".encode()).decode()
-        self.asked.add(
-            (self.headers["User-Agent"].partition("/")[0], self.headers["Authorization"] == f"Basic {login}")
-        )
-        url = f"{PyPI.simple_url}/{self.path.strip('/').rpartition('/')[2]}/"
-        request = urllib.request.Request(url, headers={"Accept": self.headers["Accept"]})
-        with urllib.request.urlopen(request) as answer:
-            body, kind = answer.read(), answer.headers["Content-Type"]
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
 
 def test_an_index_of_ones_own_is_asked_and_its_authority_trusted(team: Project, tmp_path: Path) -> None:
-    team.run("sh", "-ec", f"cd {tmp_path}; {CERTIFICATES}")
+    certificates(tmp_path, "127.0.0.1")
     image = matrix.images(team.combination)[0]
     (tmp_path / "Dockerfile").write_text(COMPANY_IMAGE.format(image=image), encoding="utf-8")
     company = f"{team.slug}-company"
     team.docker("build", "--quiet", "--tag", company, str(tmp_path))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
-    Mirror.asked.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with Index(folder=tmp_path, login=f"user:{CANARY}") as index:
         try:
-            url = f"https://user:{CANARY}@localhost:{server.server_port}/simple"
-            said = build_with_index(team, url, "--network", "host", "--build-arg", f"PYTHON_IMAGE={company}")
+            said = build_with_index(team, index.url(), "--network", "host", "--build-arg", f"PYTHON_IMAGE={company}")
         finally:
-            server.shutdown()
             team.docker("image", "rm", "--force", company)
-    assert Mirror.asked == {("pip", True), ("uv", True)}
+    assert index.asked == {("pip", True), ("uv", True)}
+    assert CANARY not in said
+
+
+def test_every_command_asks_it_and_trusts_the_authority_that_it_is_given(team: Project, tmp_path: Path) -> None:
+    gateway = team.docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge").strip()
+    certificates(tmp_path, gateway)
+    before = team.environment.copy()
+    both = {("pip", True), ("uv", True)}
+    with Index(folder=tmp_path, login=f"user:{CANARY}", address=gateway) as index:
+        team.environment["INDEX_URL"] = index.url()
+        assert "the index's certificate is not trusted: set CA_CERT" in team.run("make", "lock", fails=True)
+        index.asked.clear()
+        team.environment["CA_CERT"] = (tmp_path / "company.crt").read_text(encoding="utf-8")
+        said = team.run("make", "lock")
+        assert index.asked == both
+        index.asked.clear()
+        said += team.compose("build", "--no-cache", "web")
+        assert index.asked == both
+    team.environment = before
     assert CANARY not in said
 
 
