@@ -25,8 +25,9 @@ test: $(READY) ## test every combination, and the drills whose turn it is; CONTR
 
 lint: $(READY) ## check style and types of the template's own code, and all workflows
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
-	$(BIN)/zizmor --offline --quiet .github/workflows template/.github/workflows
+	$(BIN)/zizmor --offline --quiet .github template/.github
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/* template/.github/workflows/*
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml template/.github/dependabot.yml
 
 lock: $(READY) ## resolve the template's dependencies again, and write its lock files
 	$(BIN)/uv pip compile --quiet --upgrade --group dev --output-file requirements.txt
