@@ -165,6 +165,8 @@ class Runner:
         values = {
             "vars.IMAGE || format('ghcr.io/{0}', github.repository)": IMAGE.replace("team/site", "Team/Site"),
             "vars.REGISTRY_USER || github.actor": "team",
+            "secrets.INDEX_URL": "",
+            "vars.CA_CERT": "",
             "vars.IMAGE == '' && github.token || secrets.REGISTRY_TOKEN": "a token",
             "vars.DEPLOY_TO": f"deploy@production.example:{PRODUCTION}",
             "vars.DEPLOY_HOST_KEYS": "production.example ssh-ed25519 AAAA",
