@@ -1,0 +1,289 @@
+"""The ASGI application that Granian serves: it keeps slow clients away from Django, which has few threads.
+
+A request gets a thread when its body has arrived, and the thread is free again when the answer is complete, however
+slowly the client reads it. Probes are answered here and need no such thread. The site itself is config/wsgi.py.
+"""
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from contextvars import copy_context
+from functools import partial
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+from urllib.parse import unquote_to_bytes
+from wsgiref.types import WSGIApplication
+from wsgiref.util import FileWrapper
+
+from ops.env import number
+from ops.health import OTHERS, READY
+from ops.logs import log_access
+from ops.stream import CHUNK, Stream, file_of
+from config.wsgi import application as site
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[str, str]]
+
+PAGE = 256 * 1024  # bytes: a larger response is sent in chunks
+BODIES = 100  # of the largest size allowed: the disk space for requests that are arriving
+# Seconds in which a client must send or read one chunk: a transfer of any length passes at 2 kB/s.
+# Less than GRANIAN_WORKERS_KILL_TIMEOUT, in which a worker must stop.
+CHUNK_TIMEOUT = 20.0
+READY_TIMEOUT = 2.0  # seconds in which the database must answer
+
+BUSY = "The site is busy. Try again in a moment."
+PLAIN = [("Content-Type", "text/plain")]
+
+logger = logging.getLogger(__name__)
+
+
+class RefusedError(Exception):
+    """The request is answered with this status, without a thread."""
+
+    def __init__(self, status: int, text: str) -> None:
+        """Keep both."""
+        super().__init__(text)
+        self.status = status
+
+
+Content = bytes | Stream | IO[bytes]
+Answer = tuple[int, Headers, Content]
+
+
+def environ_of(scope: Message, body: IO[bytes], length: int) -> dict[str, Any]:
+    """Return a request in the form of WSGI."""
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": scope["server"][0],
+        "SERVER_PORT": scope["server"][1],
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": scope["client"][0],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": body,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": FileWrapper,
+    }
+    for key, value in scope["headers"]:
+        if b"_" not in key:  # X_Forwarded_For would pass for X-Forwarded-For
+            name = "HTTP_" + key.decode("latin-1").upper().replace("-", "_")
+            text = value.decode("latin-1")
+            separator = "; " if name == "HTTP_COOKIE" else ","
+            environ[name] = f"{environ[name]}{separator}{text}" if name in environ else text
+    if "HTTP_CONTENT_TYPE" in environ:
+        environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE")
+    if environ.pop("HTTP_CONTENT_LENGTH", None) or length:
+        environ["CONTENT_LENGTH"] = str(length)  # by now it is known of a body in chunks, too
+    return environ
+
+
+async def ready() -> tuple[int, str]:
+    """Return the status and the text for /readyz."""
+    for other in OTHERS:
+        other.start()
+    try:
+        return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(READY.start())), READY_TIMEOUT)
+    except TimeoutError:
+        logger.error("Not ready: no answer within %s seconds", READY_TIMEOUT)
+        return 503, "not ready\n"
+
+
+async def begin(send: Send, status: int, headers: Headers) -> None:
+    """Send the head of a response."""
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+async def reply(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Send a response."""
+    await begin(send, status, headers)
+    await send({"type": "http.response.body", "body": body})
+
+
+class Front:
+    """The application: `threads` requests are answered at a time, and `queue` more may wait for that."""
+
+    def __init__(self, site: WSGIApplication, *, threads: int, queue: int, max_body: int) -> None:
+        """Prepare to serve a site."""
+        self.site, self.threads, self.limit = site, threads, threads + queue
+        self.max_body, self.room = max_body, BODIES * max_body
+        self.requests = 0  # that have a thread or wait for one
+        self.pool = ThreadPoolExecutor(threads, "site")
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["path"] == "/livez":
+            await reply(send, 200, PLAIN, b"ok\n")
+        elif scope["path"] == "/readyz":
+            status, text = await ready()
+            await reply(send, status, PLAIN, text.encode())
+        else:
+            start = time.perf_counter()
+            exchange = Exchange(self, scope, receive, send)
+            try:
+                await exchange.run()
+            except RefusedError as refusal:
+                # Closed, because the rest of the request may still be on its way.
+                await reply(send, refusal.status, [*PLAIN, ("Connection", "close")], f"{refusal}\n".encode())
+                log_access(scope["method"], scope["path"], refusal.status, start)
+            finally:
+                exchange.end()
+
+
+class Exchange:
+    """A request and its response."""
+
+    def __init__(self, front: Front, scope: Message, receive: Receive, send: Send) -> None:
+        """Start with an empty body."""
+        self.front, self.scope, self.receive, self.send = front, scope, receive, send
+        self.body, self.length = SpooledTemporaryFile(CHUNK), 0  # noqa: SIM115
+        self.left: asyncio.Task[None] | None = None
+        self.loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[Answer] = self.loop.create_future()
+
+    async def run(self) -> None:
+        """Pass the request on to the site, and its answer on to the client; RefusedError if that cannot be."""
+        sent = dict(self.scope["headers"])
+        if b"content-length" in sent or b"transfer-encoding" in sent:
+            if int(sent.get(b"content-length", 0)) > self.front.max_body:
+                raise RefusedError(413, "The request is too large.")
+            try:
+                await self.fetch()
+            except TimeoutError:
+                raise RefusedError(408, "The request arrives too slowly.") from None
+            except OSError as error:
+                logger.error("A request cannot be stored: %s", error)
+                raise RefusedError(503, BUSY) from None
+        status, headers, content = await self.ask()
+        if isinstance(content, bytes):
+            await reply(self.send, status, headers, content)
+            return
+        read = content.read if isinstance(content, Stream) else partial(asyncio.to_thread, content.read, CHUNK)
+        left = self.watch()
+        with closing(content), suppress(TimeoutError):
+            await begin(self.send, status, headers)
+            while (data := await read()) and not left.done():
+                async with asyncio.timeout(CHUNK_TIMEOUT):
+                    await self.send({"type": "http.response.body", "body": data, "more_body": True})
+            await self.send({"type": "http.response.body"})
+
+    async def fetch(self) -> None:
+        """Receive the body; TimeoutError if it arrives too slowly."""
+        counted, more = 0, True
+        async with asyncio.timeout(CHUNK_TIMEOUT) as patience:
+            while more:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise RefusedError(400, "The request is incomplete.")
+                data, more = message["body"], message["more_body"]
+                self.length += len(data)
+                self.front.room -= len(data)
+                if self.length > self.front.max_body:
+                    raise RefusedError(413, "The request is too large.")
+                if self.front.room < 0:
+                    raise RefusedError(503, BUSY)
+                if self.length <= CHUNK:
+                    self.body.write(data)
+                else:
+                    await asyncio.to_thread(self.body.write, data)
+                if self.length - counted >= CHUNK:
+                    counted = self.length
+                    patience.reschedule(self.loop.time() + CHUNK_TIMEOUT)
+        self.body.seek(0)
+
+    async def ask(self) -> Answer:
+        """Return the site's answer; RefusedError if too many others wait for a thread."""
+        front = self.front
+        if front.requests >= front.limit:
+            raise RefusedError(503, BUSY)
+        front.requests += 1
+        environ = environ_of(self.scope, self.body, self.length)
+        work = front.pool.submit(copy_context().run, self.call, environ)
+        if front.requests > front.threads:  # it waits: the client may lose patience first
+            left = self.watch()
+            await asyncio.wait((left, self.answer), timeout=CHUNK_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+            if not self.answer.done() and work.cancel():
+                front.requests -= 1
+                raise RefusedError(499 if left.done() else 503, BUSY)  # 499: as nginx calls a client that has gone
+        return await self.answer
+
+    def call(self, environ: dict[str, Any]) -> None:
+        """Call the site, in a thread, and hand over its answer: as a whole, or while it is being written."""
+        status = 500
+        headers: Headers = []
+        content: Content = b""
+
+        # It returns no `write` function: Django does not need one.
+        def start_response(line: str, fields: Headers, _: object = None) -> Any:
+            nonlocal status, headers
+            status, headers = int(line[:3]), fields
+
+        try:
+            result = self.front.site(environ, start_response)
+            try:
+                length = next((int(value) for name, value in headers if name.lower() == "content-length"), None)
+                if environ["REQUEST_METHOD"] == "HEAD":
+                    pass
+                elif length is not None and length <= PAGE:
+                    content = b"".join(result)
+                elif file := file_of(result):
+                    content = file
+                else:
+                    content = Stream(self.loop)
+                    self.loop.call_soon_threadsafe(self.answer.set_result, (status, headers, content))
+                    try:
+                        for data in result:
+                            content.write(data)
+                    finally:
+                        content.end()
+            finally:
+                getattr(result, "close", bool)()
+        except BrokenPipeError:
+            pass
+        except Exception:
+            logger.exception("The site failed")
+            status, headers, content = 500, [], b""
+        self.loop.call_soon_threadsafe(self.called, (status, headers, content))
+
+    def called(self, answer: Answer) -> None:
+        """Take the answer, unless it is a stream, which has been taken."""
+        self.front.requests -= 1
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+    def watch(self) -> asyncio.Task[None]:
+        """Return a task that is done when the client has gone, or has the whole answer."""
+
+        async def watch() -> None:
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
+
+        self.left = self.left or asyncio.create_task(watch())
+        return self.left
+
+    def end(self) -> None:
+        """Release what the request took."""
+        if self.left:
+            self.left.cancel()
+        self.front.room += self.length
+        self.body.close()
+
+
+application = Front(
+    site,
+    threads=number("GRANIAN_BLOCKING_THREADS", default=4),
+    queue=number("WEB_QUEUE", default=100),
+    max_body=number("MAX_BODY_MB", default=10) * 1_000_000,
+)
