@@ -195,7 +195,7 @@ def test_every_container_fits_the_restricted_profile(site: Project, built: dict[
 
 def test_probes_ask_for_what_the_site_answers(site: Project, built: dict[str, list[Object]]) -> None:
     texts = files(site.path)
-    answered = set(re.findall(r'request\.path == "(/\w+)"', texts["ops/health.py"]))
+    answered = set(re.findall(r'scope\["path"\] == "(/\w+)"', texts["ops/front.py"]))
     assert answered == {"/livez", "/readyz"}
     for manifests in built.values():
         [web] = templates(manifests)["web"]["spec"]["containers"]
@@ -209,7 +209,7 @@ def test_probes_ask_for_what_the_site_answers(site: Project, built: dict[str, li
         }
         assert all(probe["httpGet"].keys() == {"path", "port"} for probe in probes.values())
         assert all(probe["httpGet"]["port"] == port["name"] for probe in probes.values())
-        # The site waits up to 3 seconds for its database and 2 x 1 for Redis before it answers that it is not ready.
+        # The site waits 2 seconds for its database before it answers that it is not ready.
         assert probes["readiness"]["timeoutSeconds"] > 5
         for name in {"worker", "beat"} & templates(manifests).keys():
             [container] = templates(manifests)[name]["spec"]["containers"]

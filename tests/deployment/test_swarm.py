@@ -16,7 +16,7 @@ from tests.engine import Engine, ensure_image
 from tests.engine.engine import locked
 from tests.support import matrix, rendered
 from tests.support.matrix import Combination
-from tests.support.production import Load, Production, add_ledger, any_certificate
+from tests.support.production import READYZ, Load, Production, add_ledger, any_certificate
 from tests.support.project import Project, clean_up, free_port, make_project, until
 from tests.support.roles import owns_its_database_alone
 from tests.support.servers import run_name
@@ -202,7 +202,8 @@ def test_it_is_deployed_with_one_command(site: Swarm) -> None:
     assert said.splitlines()[-1].endswith(f"is up at https://localhost:{site.https_port}")
     assert "ignoring" not in said.lower()
     until(lambda: site.status("/") == 200, 30)
-    assert site.status("/readyz") == 200
+    assert site.project.docker("exec", site.tasks()[0], "python", "-c", READYZ).strip() == "200"
+    assert site.status("/readyz") == 404, "the world can ask how the database is"
     assert len(site.tasks()) == 2
 
 
@@ -259,7 +260,7 @@ def test_a_new_version_takes_over_without_a_failed_request(site: Swarm) -> None:
 
 BROKEN = {
     "crash": ("ops/serve.py", "if __name__", "import nothing_of_that_name\n\nif __name__"),
-    "unhealthy": ("ops/health.py", '"/livez"', '"/nowhere"'),
+    "unhealthy": ("ops/front.py", '"/livez"', '"/nowhere"'),
     "migration": ("ledger/migrations/0001_initial.py", "operations = [", "operations = [1 / 0,"),
     "stack": ("deploy/stack.yaml", "  caddy:\n", "  caddy:\n    nothing_of_that_name: 1\n"),
 }

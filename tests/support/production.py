@@ -61,6 +61,15 @@ urlpatterns += [
 """
 
 
+# Prints the status of /readyz, in the web container.
+READYZ = """
+from http.client import HTTPConnection
+connection = HTTPConnection("127.0.0.1", 8000)
+connection.request("GET", "/readyz")
+print(connection.getresponse().status)
+"""
+
+
 def any_certificate() -> ssl.SSLContext:
     """Return a TLS context that accepts every certificate: the deployed site's is signed by Caddy's own CA."""
     context = ssl.create_default_context()
@@ -148,6 +157,10 @@ class Production:
             return self.ask(path, **options)[0]  # type: ignore[arg-type]
         except (OSError, http.client.HTTPException):
             return 0
+
+    def readiness(self) -> int:
+        """Return the status of /readyz, which answers behind the proxy only."""
+        return int(self.compose("exec", "-T", "web", "python", "-c", READYZ))
 
     def secrets(self) -> set[str]:
         """Return the names of the secrets that were made."""
