@@ -19,11 +19,11 @@ from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication
 from wsgiref.util import FileWrapper
 
+from config.wsgi import application as site
 from ops.env import number
 from ops.health import OTHERS, READY
 from ops.logs import log_access
 from ops.stream import CHUNK, Stream, file_of
-from config.wsgi import application as site
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
