@@ -1,4 +1,4 @@
-"""The WSGI application, which Granian serves."""
+"""The site as a WSGI application, which ops/front.py calls."""
 
 import os
 
