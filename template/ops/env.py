@@ -36,9 +36,12 @@ def matching(name: str, pattern: str, *, default: str) -> str:
     return value
 
 
-def number(name: str, *, default: int) -> int:
-    """Return a setting that is a whole number."""
-    return int(matching(name, r"\d+", default=str(default)))
+def number(name: str, *, default: int, minimum: int = 0) -> int:
+    """Return a setting that is a whole number, at least `minimum`."""
+    value = int(matching(name, r"\d+", default=str(default)))
+    if value < minimum:
+        raise ConfigurationError(f"{name} is {value}. Set it to {minimum} or more.")
+    return value
 
 
 def networks(name: str) -> list[str]:

@@ -283,7 +283,7 @@ class Exchange:
 
 application = Front(
     site,
-    threads=number("GRANIAN_BLOCKING_THREADS", default=4),
+    threads=number("GRANIAN_BLOCKING_THREADS", default=4, minimum=1),
     queue=number("WEB_QUEUE", default=100),
-    max_body=number("MAX_BODY_MB", default=10) * 1_000_000,
+    max_body=number("MAX_BODY_MB", default=10, minimum=1) * 1_000_000,
 )

@@ -6,6 +6,16 @@ import sys
 
 import pytest
 
+from tests.ops.production import PRODUCTION
+
+
+def run(command: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run Python in production with `variables`."""
+    environment = {name: value for name, value in os.environ.items() if name != "DEBUG"} | variables
+    return subprocess.run(  # noqa: S603
+        [sys.executable, *command.split()], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
 
 @pytest.mark.parametrize(
     "command",
@@ -25,9 +35,19 @@ import pytest
     ],
 )
 def test_a_wrong_setting_is_one_line(command: str, variables: dict[str, str], message: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "DEBUG"} | variables
-    ended = subprocess.run(  # noqa: S603
-        [sys.executable, *command.split()], env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
+    ended = run(command, variables)
+    assert ended.returncode == 1
+    assert (ended.stdout, ended.stderr) == ("", f"Configuration error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WEB_QUEUE": "many"}, "WEB_QUEUE is 'many'. Set it to something like 100."),
+        ({"GRANIAN_BLOCKING_THREADS": "0"}, "GRANIAN_BLOCKING_THREADS is 0. Set it to 1 or more."),
+    ],
+)
+def test_a_wrong_number_ends_the_server_once(variables: dict[str, str], message: str) -> None:
+    ended = run("-m ops.serve", PRODUCTION | variables)
     assert ended.returncode == 1
     assert (ended.stdout, ended.stderr) == ("", f"Configuration error: {message}\n")
