@@ -1,4 +1,4 @@
-"""What keeps the site running: environment, logs, health probes, telemetry, locks, serving.
+"""The site's infrastructure: environment, logs, health probes, telemetry, locks, serving.
 
-It is the template's own: an update changes it, and you rarely need to.
+This package belongs to the template: updates change it, and you rarely need to.
 """

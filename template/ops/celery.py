@@ -1,4 +1,4 @@
-"""What Celery's worker and beat need in containers: heartbeat, results, schedule, signals."""
+"""Run Celery's worker and beat in containers: heartbeat, results, schedule, signals."""
 
 import fcntl
 import logging
@@ -20,18 +20,18 @@ from django.conf import settings
 
 from ops.telemetry import init_sentry, init_tracing
 
-# The container's user has no name: Celery assumes that it is root and warns.
+# The container's user has no name, so Celery takes it for root and warns.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
-# Without the return value, which may be personal data.
+# Omit the return value, which may be personal data.
 trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
 
-# The health check looks at its age: `celery inspect ping` would fail for a busy worker.
+# The health check tests this file's age: `celery inspect ping` would fail for a busy worker.
 HEARTBEAT = Path("/tmp/heartbeat")  # noqa: S108
 
 
 class Heartbeat(bootsteps.StartStopStep):
-    """Touch a file while the worker's main loop runs or waits for Redis to come back."""
+    """Touch a file while the worker's main loop runs or waits to reconnect to Redis."""
 
     requires = ("celery.worker.components:Timer",)
 
@@ -61,7 +61,7 @@ class ResultBackend(RedisBackend):
 
 
 class Scheduler(PersistentScheduler):
-    """Beat's schedule: a file on a volume, which survives a restart and which one beat at a time can use."""
+    """Beat's schedule, in a file on a volume: it survives restarts, and only one beat can use it at a time."""
 
     def setup_schedule(self) -> None:
         """Open the schedule; exit if another beat has it open."""
@@ -70,7 +70,7 @@ class Scheduler(PersistentScheduler):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SystemExit("Another beat has the schedule already: run one.") from None
+            raise SystemExit("Another beat is using the schedule. Run only one.") from None
         super().setup_schedule()
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
@@ -100,7 +100,7 @@ def send_traces(**_: Any) -> None:
 
 @worker_init.connect
 def keep_results(sender: Any, **_: Any) -> None:
-    """Let a worker wait for Redis until it can store a result. A web process must not: its client is waiting."""
+    """Let a worker wait for Redis until it can store a result. A web process must not, because its client waits."""
     sender.app.conf.result_backend_always_retry = True
 
 
@@ -109,7 +109,7 @@ def return_unfinished_tasks(how: str, **_: Any) -> None:
     """Return unfinished tasks to the queue after CELERY_DRAIN_SECONDS, before the container is killed."""
 
     def end() -> None:
-        logging.getLogger(__name__).warning("Not all tasks could be finished: they go back to the queue")
+        logging.getLogger(__name__).warning("Some tasks did not finish in time: they return to the queue")
         os.kill(os.getpid(), signal.SIGQUIT)
 
     if how == "Warm":

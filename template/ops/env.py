@@ -1,6 +1,6 @@
-"""Settings from the environment; ConfigurationError where they are wrong.
+"""Read settings from environment variables; raise ConfigurationError if one is invalid.
 
-`NAME_FILE` names a file that holds the value of NAME, which is how Docker passes secrets.
+`NAME_FILE` is the path of a file that contains the value of NAME: Docker passes secrets this way.
 """
 
 import os
@@ -17,7 +17,7 @@ env = environ.FileAwareEnv()
 
 
 def flag(name: str, *, default: bool) -> bool:
-    """Return a yes-or-no setting. A misspelt word is an error: taken for no, it would turn HTTPS off."""
+    """Return a boolean setting. A misspelled value is an error: read as false, it would turn HTTPS off."""
     value: str = env.str(name, default="").strip().lower()
     if not value:
         return default
@@ -29,7 +29,7 @@ def flag(name: str, *, default: bool) -> bool:
 
 
 def matching(name: str, pattern: str, *, default: str) -> str:
-    """Return a setting whose text must have the form of `pattern`, in which capitals do not count."""
+    """Return a setting that must match `pattern`, ignoring case."""
     value: str = env.str(name, default=default).strip()
     if not re.fullmatch(pattern, value, re.IGNORECASE):
         raise ConfigurationError(f"{name} is {value!r}. Set it to something like {default}.")
@@ -37,7 +37,7 @@ def matching(name: str, pattern: str, *, default: str) -> str:
 
 
 def number(name: str, *, default: int, minimum: int = 0) -> int:
-    """Return a setting that is a whole number, at least `minimum`."""
+    """Return a setting that must be an integer, `minimum` or more."""
     value = int(matching(name, r"\d+", default=str(default)))
     if value < minimum:
         raise ConfigurationError(f"{name} is {value}. Set it to {minimum} or more.")
@@ -45,14 +45,14 @@ def number(name: str, *, default: int, minimum: int = 0) -> int:
 
 
 def networks(name: str) -> list[str]:
-    """Return a setting that lists networks, none by default."""
+    """Return a comma-separated list of networks, which is empty by default."""
     found = [each.strip() for each in env.list(name, default=[])]
     for each in found:
         try:
             ip_network(each)
         except ValueError as error:
             raise ConfigurationError(
-                f"{name} holds no network ({error}). Set it to something like 10.0.0.0/8,192.0.2.7."
+                f"{name} is not a list of networks ({error}). Set it to something like 10.0.0.0/8,192.0.2.7."
             ) from None
     return found
 
@@ -62,18 +62,18 @@ for name, value in os.environ.items():
         raise ConfigurationError(f"both {name.removesuffix('_FILE')} and {name} are set. Remove one of them.")
 
 DEBUG = flag("DEBUG", default=False)
-# Set while the image is built, when static files are collected without a secret and without a database.
+# Set while the image is built: static files are collected without secrets and without a database.
 BUILDING = flag("BUILDING", default=False)
 
-# What examples have where a secret belongs, and people forget to replace.
+# Values from examples that were not replaced with a real secret.
 PLACEHOLDER = re.compile(r"change.?me|insecure|:password@", re.IGNORECASE)
 
 
 def secret(name: str, *, default: str = "", advice: str = "") -> str:
-    """Return the secret NAME from its variable or its file, without surrounding white space.
+    """Return the secret `name` from its variable or its file, without surrounding whitespace.
 
-    `default` stands in where there is none; if that is empty as well, the process stops with `advice`, if there is any.
-    The value is taken as it is: django-environ takes one that starts with a dollar sign for another variable's name.
+    If it is missing, return `default`. If both are empty and `advice` is not, raise ConfigurationError with `advice`.
+    This does not use django-environ, which takes a value that starts with a dollar sign for a variable's name.
     """
     if BUILDING:
         return ""
@@ -86,7 +86,7 @@ def secret(name: str, *, default: str = "", advice: str = "") -> str:
     if value := value.strip():
         register_secret(value)
     if not DEBUG and PLACEHOLDER.search(value):
-        raise ConfigurationError(f"{name} is a placeholder. {advice or 'Set it to a real one.'}")
+        raise ConfigurationError(f"{name} is a placeholder. {advice or 'Set it to a real secret.'}")
     if advice and not (value or default):
         raise ConfigurationError(f"{name} is missing. {advice}")
     return value or default

@@ -1,4 +1,4 @@
-"""One line on stderr where a setting is wrong."""
+"""Report a wrong setting as one line on stderr."""
 
 import sys
 from types import TracebackType
@@ -7,11 +7,11 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 class ConfigurationError(ImproperlyConfigured):
-    """A setting is wrong. A process that this ends prints the message, as one line."""
+    """A setting is wrong. If this ends the process, it prints the message on one line."""
 
 
 def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print an error that ends the process. A traceback would bury a wrong setting in the log of a container."""
+    """Print an uncaught exception: a ConfigurationError without its traceback, which would bury the message."""
     if isinstance(error, ConfigurationError):
         print(f"Configuration error: {error}", file=sys.stderr)
     else:

@@ -1,7 +1,8 @@
-"""The ASGI application that Granian serves: it keeps slow clients away from Django, which has few threads.
+"""The ASGI application that Granian serves: it keeps slow clients from occupying Django's few threads.
 
-A request gets a thread when its body has arrived, and the thread is free again when the answer is complete, however
-slowly the client reads it. Probes are answered here and need no such thread. The site itself is config/wsgi.py.
+A request gets a thread once its body has arrived, and releases it once the response is complete, no matter how slowly
+the client reads. Probes are answered here, without such a thread. The site itself is the WSGI application in
+config/wsgi.py.
 """
 
 import asyncio
@@ -30,12 +31,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[str, str]]
 
-PAGE = 256 * 1024  # bytes: a larger response is sent in chunks
-BODIES = 100  # of the largest size allowed: the disk space for requests that are arriving
-# Seconds in which a client must send or read one chunk: a transfer of any length passes at 2 kB/s.
-# Less than GRANIAN_WORKERS_KILL_TIMEOUT, in which a worker must stop.
+PAGE = 256 * 1024  # bytes: larger responses are sent in chunks
+BODIES = 100  # disk space for incoming requests, in multiples of the maximum request size
+# Seconds that a client has to send or read one chunk, so that the minimum rate is about 2 kB/s.
+# Must be less than GRANIAN_WORKERS_KILL_TIMEOUT, the time that a worker has to stop.
 CHUNK_TIMEOUT = 20.0
-READY_TIMEOUT = 2.0  # seconds in which the database must answer
+READY_TIMEOUT = 2.0  # seconds that the database has to answer
 
 BUSY = "The site is busy. Try again in a moment."
 PLAIN = [("Content-Type", "text/plain")]
@@ -44,10 +45,10 @@ logger = logging.getLogger(__name__)
 
 
 class RefusedError(Exception):
-    """The request is answered with this status, without a thread."""
+    """The request is refused with this status, without calling the site."""
 
     def __init__(self, status: int, text: str) -> None:
-        """Keep both."""
+        """Store the status and the text of the response."""
         super().__init__(text)
         self.status = status
 
@@ -57,7 +58,7 @@ Answer = tuple[int, Headers, Content]
 
 
 def environ_of(scope: Message, body: IO[bytes], length: int) -> dict[str, Any]:
-    """Return a request in the form of WSGI."""
+    """Return the WSGI environ of a request."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
@@ -77,7 +78,7 @@ def environ_of(scope: Message, body: IO[bytes], length: int) -> dict[str, Any]:
         "wsgi.file_wrapper": FileWrapper,
     }
     for key, value in scope["headers"]:
-        if b"_" not in key:  # X_Forwarded_For would pass for X-Forwarded-For
+        if b"_" not in key:  # WSGI cannot tell X_Forwarded_For from X-Forwarded-For
             name = "HTTP_" + key.decode("latin-1").upper().replace("-", "_")
             text = value.decode("latin-1")
             separator = "; " if name == "HTTP_COOKIE" else ","
@@ -85,7 +86,7 @@ def environ_of(scope: Message, body: IO[bytes], length: int) -> dict[str, Any]:
     if "HTTP_CONTENT_TYPE" in environ:
         environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE")
     if environ.pop("HTTP_CONTENT_LENGTH", None) or length:
-        environ["CONTENT_LENGTH"] = str(length)  # by now it is known of a body in chunks, too
+        environ["CONTENT_LENGTH"] = str(length)  # by now known for chunked bodies, too
     return environ
 
 
@@ -101,7 +102,7 @@ async def ready() -> tuple[int, str]:
 
 
 async def begin(send: Send, status: int, headers: Headers) -> None:
-    """Send the head of a response."""
+    """Send the status and the headers of a response."""
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     await send({"type": "http.response.start", "status": status, "headers": raw})
 
@@ -113,13 +114,13 @@ async def reply(send: Send, status: int, headers: Headers, body: bytes) -> None:
 
 
 class Front:
-    """The application: `threads` requests are answered at a time, and `queue` more may wait for that."""
+    """The application: it processes `threads` requests at a time, and `queue` more can wait."""
 
     def __init__(self, site: WSGIApplication, *, threads: int, queue: int, max_body: int) -> None:
         """Prepare to serve a site."""
         self.site, self.threads, self.limit = site, threads, threads + queue
         self.max_body, self.room = max_body, BODIES * max_body
-        self.requests = 0  # that have a thread or wait for one
+        self.requests = 0  # with a thread or waiting for one
         self.pool = ThreadPoolExecutor(threads, "site")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -135,7 +136,7 @@ class Front:
             try:
                 await exchange.run()
             except RefusedError as refusal:
-                # Closed, because the rest of the request may still be on its way.
+                # Close the connection: the rest of the request may still be arriving.
                 await reply(send, refusal.status, [*PLAIN, ("Connection", "close")], f"{refusal}\n".encode())
                 log_access(scope["method"], scope["path"], refusal.status, start)
             finally:
@@ -154,7 +155,7 @@ class Exchange:
         self.answer: asyncio.Future[Answer] = self.loop.create_future()
 
     async def run(self) -> None:
-        """Pass the request on to the site, and its answer on to the client; RefusedError if that cannot be."""
+        """Pass the request to the site and the response to the client; RefusedError if the request is refused."""
         sent = dict(self.scope["headers"])
         if b"content-length" in sent or b"transfer-encoding" in sent:
             if int(sent.get(b"content-length", 0)) > self.front.max_body:
@@ -164,7 +165,7 @@ class Exchange:
             except TimeoutError:
                 raise RefusedError(408, "The request arrives too slowly.") from None
             except OSError as error:
-                logger.error("A request cannot be stored: %s", error)
+                logger.error("A request body cannot be stored: %s", error)
                 raise RefusedError(503, BUSY) from None
         status, headers, content = await self.ask()
         if isinstance(content, bytes):
@@ -204,23 +205,23 @@ class Exchange:
         self.body.seek(0)
 
     async def ask(self) -> Answer:
-        """Return the site's answer; RefusedError if too many others wait for a thread."""
+        """Return the site's answer; RefusedError if the queue is full or the wait is too long."""
         front = self.front
         if front.requests >= front.limit:
             raise RefusedError(503, BUSY)
         front.requests += 1
         environ = environ_of(self.scope, self.body, self.length)
         work = front.pool.submit(copy_context().run, self.call, environ)
-        if front.requests > front.threads:  # it waits: the client may lose patience first
+        if front.requests > front.threads:  # it waits: the client may disconnect first
             left = self.watch()
             await asyncio.wait((left, self.answer), timeout=CHUNK_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
             if not self.answer.done() and work.cancel():
                 front.requests -= 1
-                raise RefusedError(499 if left.done() else 503, BUSY)  # 499: as nginx calls a client that has gone
+                raise RefusedError(499 if left.done() else 503, BUSY)  # 499: nginx's status if the client disconnects
         return await self.answer
 
     def call(self, environ: dict[str, Any]) -> None:
-        """Call the site, in a thread, and hand over its answer: as a whole, or while it is being written."""
+        """Call the site in a thread, and pass on its answer: complete, or as a stream while it is being written."""
         status = 500
         headers: Headers = []
         content: Content = b""
@@ -253,18 +254,18 @@ class Exchange:
         except BrokenPipeError:
             pass
         except Exception:
-            logger.exception("The site failed")
+            logger.exception("The site raised an exception")
             status, headers, content = 500, [], b""
         self.loop.call_soon_threadsafe(self.called, (status, headers, content))
 
     def called(self, answer: Answer) -> None:
-        """Take the answer, unless it is a stream, which has been taken."""
+        """Pass on the answer, unless `call` has passed it on as a stream."""
         self.front.requests -= 1
         if not self.answer.done():
             self.answer.set_result(answer)
 
     def watch(self) -> asyncio.Task[None]:
-        """Return a task that is done when the client has gone, or has the whole answer."""
+        """Return a task that ends when the client has disconnected or has received the whole response."""
 
         async def watch() -> None:
             while (await self.receive())["type"] != "http.disconnect":
@@ -274,7 +275,7 @@ class Exchange:
         return self.left
 
     def end(self) -> None:
-        """Release what the request took."""
+        """Release the resources of the request."""
         if self.left:
             self.left.cancel()
         self.front.room += self.length

@@ -1,4 +1,4 @@
-"""The mail backend of production without EMAIL_URL."""
+"""The mail backend for production without EMAIL_URL."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -9,7 +9,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 
 
 class NoServer(BaseEmailBackend):
-    """Refuse to send: mail that is dropped silently is missed too late."""
+    """Raise an error instead of dropping mail silently."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> NoReturn:
         """Raise ImproperlyConfigured."""

@@ -1,4 +1,4 @@
-"""SQLite is a file with one writer: one web container at a time, and a journal that is safe with this library."""
+"""SQLite: allow one web container at a time, and choose a journal mode that is safe with the library's version."""
 
 import fcntl
 import logging
@@ -11,30 +11,30 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ops.errors import ConfigurationError
 
-LOCK_TIMEOUT = 5.0  # seconds: a container that is replaced takes its time to stop
-JOURNAL_TIMEOUT = 60.0  # seconds: a process that finishes its work may take longer
+LOCK_TIMEOUT = 5.0  # seconds: a container that is being replaced takes time to stop
+JOURNAL_TIMEOUT = 60.0  # seconds: a process that completes its work can take longer
 
 logger = logging.getLogger(__name__)
 
 
 def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
-    """Return the journal mode for a version of SQLite: WAL, in which readers do not wait for a writer, or DELETE.
+    """Return the journal mode for a version of SQLite: WAL, where readers do not wait for a writer, or DELETE.
 
-    Before 3.51.3, 3.50.7 and 3.44.6, WAL can lose what was committed: https://sqlite.org/wal.html#walresetbug
+    Before 3.51.3, 3.50.7 and 3.44.6, WAL can lose committed data: https://sqlite.org/wal.html#walresetbug
     """
     fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
     return "WAL" if fixed else "DELETE"
 
 
 def acquire(database: str) -> int:
-    """Make this the one web container that uses `database`, and return the open file that holds the lock."""
+    """Lock `database` for this web container, and return the open file that holds the lock."""
     try:
         file = os.open(f"{database}.web", os.O_CREAT | os.O_RDONLY, 0o644)
     except OSError as error:
         raise ConfigurationError(
             f"the database cannot be used ({error}). The volume at /data must be writable for user {os.getuid()}."
         ) from None
-    os.set_inheritable(file, True)  # else it would be closed, and so unlocked, when Granian takes over
+    os.set_inheritable(file, True)  # otherwise exec would close it and release the lock
     deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
@@ -43,7 +43,7 @@ def acquire(database: str) -> int:
             if time.monotonic() > deadline:
                 raise ConfigurationError(
                     f"another web container uses the database at {database}. "
-                    "SQLite takes one: stop it, or choose a server database to scale."
+                    "SQLite allows only one: stop it, or use a database server to scale."
                 ) from None
             time.sleep(0.2)
         else:
@@ -66,11 +66,11 @@ def connect(database: BaseDatabaseWrapper) -> None:
                 raise
             if time.monotonic() > deadline:
                 raise ConfigurationError(
-                    f"the database's journal must become {journal_mode()}, and another process has the file open. "
-                    "Stop all containers that use it, then start them."
+                    f"the database's journal mode must become {journal_mode()}, but another process has the file open. "
+                    "Stop all containers that use it, then start them again."
                 ) from None
             time.sleep(0.2)
         else:
             safety = "safe" if journal_mode() == "WAL" else "not safe"
-            logger.info("SQLite %s: WAL is %s with it, the journal is %s", sqlite3.sqlite_version, safety, mode)
+            logger.info("SQLite %s: WAL is %s, the journal mode is %s", sqlite3.sqlite_version, safety, mode)
             return

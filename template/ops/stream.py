@@ -1,4 +1,4 @@
-"""Responses that are too long for memory, on their way from a thread to the event loop: see ops/front.py."""
+"""Responses that are too large for memory, passed from a thread to the event loop: see ops/front.py."""
 
 import asyncio
 import io
@@ -8,13 +8,13 @@ from tempfile import SpooledTemporaryFile
 from typing import IO
 from wsgiref.util import FileWrapper
 
-# Bytes. Many clients can be slow at a time: little of each is in memory, and the rest is in unnamed files in TMPDIR.
+# Bytes. Many clients can be slow at once: memory holds this much of each, unnamed files in TMPDIR hold the rest.
 CHUNK = 32 * 1024
-SPOOL = 64 * 1024 * 1024  # of a streaming response: its thread waits while so much has not been read
+SPOOL = 64 * 1024 * 1024  # of a streaming response: beyond this, its thread waits for the client
 
 
 class Stream:
-    """The body of a streaming response: a thread writes it, and the event loop reads it as fast as the client does."""
+    """The body of a streaming response: a thread writes it, and the event loop reads it at the client's pace."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start empty."""
@@ -25,23 +25,23 @@ class Stream:
         self.ended = self.closed = False
 
     def write(self, data: bytes) -> None:
-        """Append data; BrokenPipeError if the client has gone."""
+        """Append data; BrokenPipeError if the client has disconnected."""
         with self.changed:
             self.changed.wait_for(lambda: self.closed or self.written < SPOOL)
             if self.closed:
-                raise BrokenPipeError("the client has gone")
+                raise BrokenPipeError("the client has disconnected")
             self.file.seek(self.written)
             self.written += self.file.write(data)
         if not self.news.is_set():
             self.loop.call_soon_threadsafe(self.news.set)
 
     def end(self) -> None:
-        """Write no more."""
+        """Mark the end of the body."""
         self.ended = True
         self.loop.call_soon_threadsafe(self.news.set)
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading: further writes raise BrokenPipeError."""
         with self.changed:
             self.closed = True
             self.file.close()
@@ -53,7 +53,7 @@ class Stream:
             self.file.seek(self.read_up_to)
             chunk = self.file.read(CHUNK)
             self.read_up_to += len(chunk)
-            if self.read_up_to == self.written:  # start over: otherwise the file would only grow
+            if self.read_up_to == self.written:  # start over, or the file would keep growing
                 self.file.seek(0)
                 self.file.truncate()
                 self.read_up_to = self.written = 0
@@ -71,9 +71,9 @@ class Stream:
 
 
 def file_of(result: object) -> IO[bytes] | None:
-    """Return the file on disk that a response consists of, opened once more, or None."""
+    """Return a duplicate of the file on disk that a response consists of, or None."""
     file = result.filelike if isinstance(result, FileWrapper) else None
-    file = getattr(file, "file", file)  # Django's own File
+    file = getattr(file, "file", file)  # unwrap Django's File
     if not isinstance(file, io.BufferedReader | io.BufferedRandom):
         return None
     copy = os.fdopen(os.dup(file.fileno()), "rb")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Install and lock packages, in a container. INDEX_URL is another package index; CA_CERT is the text of the certificate
-# of a certificate authority to trust as well.
+# Install and lock packages, in a container. INDEX_URL replaces the default package index; CA_CERT is an additional CA
+# certificate to trust, in PEM format.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
@@ -12,7 +12,7 @@ if [ -n "${CA_CERT:-}" ]; then
     export PIP_CERT="$folder/ca.crt" SSL_CERT_FILE="$folder/ca.crt"
 fi
 
-# try WHAT COMMAND...: be quiet, or say why WHAT failed and what to do about it.
+# try WHAT COMMAND...: run a command quietly. If it fails, print its output, the likely reason, and what to do.
 try() {
     what=$1
     shift
@@ -20,14 +20,15 @@ try() {
     cat "$folder/said" >&2
     case $(cat "$folder/said") in
         *"peer certificate"* | *"certificate verify"*) why="the index's certificate is not trusted: set CA_CERT" ;;
-        *"exclude-newer"*) why="no version is old enough for exclude-newer, which pyproject.toml explains" ;;
+        *"exclude-newer"*) why="exclude-newer excludes every matching version: see pyproject.toml" ;;
         *"No solution found"*) why=$otherwise ;;
         *"error sending request"* | *"Failed to fetch"* | *"Max retries"*)
-            why="the package index does not answer: look at the network and at INDEX_URL" ;;
+            why="the package index does not answer: check the network and INDEX_URL" ;;
         *"Hash mismatch"* | *"DO NOT MATCH THE HASHES"*)
-            why="the index has other files than those that were locked: find out why before you lock them" ;;
+            why="the index's files differ from the locked ones: find out why before you lock again" ;;
         *"must have a hash"*) why="hashes are missing: run \`make lock\`" ;;
-        *"Failed to build"*) why="a package is compiled, and lacks a compiler or a library: install it in the Dockerfile" ;;
+        *"Failed to build"*)
+            why="a package must be compiled, but a compiler or a library is missing: install it in the Dockerfile" ;;
         *) why=$otherwise ;;
     esac
     echo "$what failed: $why" >&2
@@ -43,14 +44,14 @@ uv) # pip's options
         --require-hashes --requirement requirements-build.txt "$@"
     ;;
 install) # a lock
-    # What is locked is installed, whatever its age.
+    # Locked versions are installed regardless of their age.
     export UV_EXCLUDE_NEWER=false
     try "Installing $1" uv pip install --quiet --system-certs --link-mode copy --compile-bytecode --no-deps \
         --require-hashes --requirement "$1"
     ;;
 lock) # uv's options, such as --upgrade
     sh "$0" uv --target "$folder/uv"
-    otherwise="no versions satisfy all of pyproject.toml"
+    otherwise="no set of versions satisfies pyproject.toml"
     lock() {
         name=$1
         shift

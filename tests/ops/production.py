@@ -1,4 +1,4 @@
-"""Production's environment, and the settings that come of it."""
+"""The environment variables of production, and the settings that they result in."""
 
 import os
 import runpy

@@ -55,7 +55,7 @@ def test_a_value_of_another_form_is_refused(name: str, value: str) -> None:
 @pytest.mark.parametrize("url", ["nonsense", "oracle://a:b@c/d", "http://[", "/data/db"])
 def test_another_database_is_refused(url: str) -> None:
     line = refusal(PRODUCTION | {"DATABASE_URL": url})
-    assert line.startswith("DATABASE_URL is not one for this site's database.")
+    assert line.startswith("DATABASE_URL is not a URL for this site's kind of database.")
 
 
 def test_what_the_url_asks_for_is_kept() -> None:

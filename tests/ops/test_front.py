@@ -83,7 +83,7 @@ class Site:
         return self.content(environ) if callable(self.content) else self.content
 
     async def works(self) -> None:
-        """Wait until a thread is at work on a request."""
+        """Wait until a thread is working on a request."""
         assert await asyncio.to_thread(self.started.acquire, timeout=10)
 
 
@@ -129,7 +129,7 @@ def test_a_body_may_take_long_but_not_stall() -> None:
             client.sends(b"a" * CHUNK, more=True)
             await asyncio.sleep(0.15)
         assert not answer.done()
-        while not answer.done():  # a byte now and then does not help
+        while not answer.done():  # small pieces do not reset the timeout
             client.sends(b"", more=True)
             await asyncio.sleep(0.05)
         assert await answer == 408
@@ -191,7 +191,7 @@ def test_a_full_queue_refuses_and_forgets_clients_that_leave() -> None:
         assert await Client(app, "/livez").answer() == 200
         second.leaves()
         assert await waiting == 499
-        assert await Client(app).answer() == 503, "nobody waits for longer than CHUNK_TIMEOUT"
+        assert await Client(app).answer() == 503, "a request waits for CHUNK_TIMEOUT at most"
         site.goes_on.set()
         assert await working == 200
         assert await Client(app).answer() == 200
@@ -202,7 +202,7 @@ def test_a_full_queue_refuses_and_forgets_clients_that_leave() -> None:
 
 
 def a_file(tmp_path: Path) -> Callable[[Environ], Any]:
-    """Return what answers with the last ten chunks of a file."""
+    """Return a response that sends the last ten chunks of a file."""
     (tmp_path / "large").write_bytes(b"b" + b"a" * 10 * CHUNK)
 
     def content(environ: Environ) -> Any:

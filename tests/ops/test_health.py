@@ -1,4 +1,4 @@
-"""What the probes log, and what makes a site not ready."""
+"""What the probes log, and when the site is not ready."""
 
 import pytest
 from django.core.management import call_command

@@ -1,4 +1,4 @@
-"""One migrate at a time, of all containers that start together."""
+"""Containers that start together run one migrate at a time."""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def test_it_waits_for_another_one(
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: other.close())
     call_command("migrate", verbosity=0)
-    assert caplog.messages == ["Another migrate is at work on this database: waiting for it"]
+    assert caplog.messages == ["Another migrate is running on this database: waiting for it"]
 
 
 def test_it_does_not_wait_for_ever(other: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Redis, as the settings configure it, and the site without it."""
+"""The Redis settings, and the site without Redis."""
 
 from ssl import CERT_REQUIRED
 from typing import NoReturn
@@ -25,7 +25,7 @@ def lose(*_: object, **__: object) -> NoReturn:
 
 @pytest.fixture
 def url() -> str:
-    """Where exports are, which depends on whether there is an API."""
+    """The URL of exports, which depends on whether the project has an API."""
     try:
         resolve("/api/v1/exports/")
     except Resolver404:
@@ -85,5 +85,5 @@ def test_without_redis_it_is_ready_and_says_so(
     monkeypatch.setattr(health, "get_redis_connection", lose)
     health.report_redis()
     reason = "Error 111 connecting to redis.internal"
-    assert caplog.messages == [f"Redis is away, so tasks are refused and nothing is cached: {reason}"]
+    assert caplog.messages == [f"Redis is unavailable, so tasks are refused and nothing is cached: {reason}"]
     assert client.get("/readyz").status_code == 200

@@ -1,4 +1,4 @@
-"""One web container at a time, and a journal that is safe."""
+"""The lock that allows one web container, and the choice of a journal mode."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ def test_a_second_web_container_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_
     database = str(tmp_path / "db.sqlite3")
     first = sqlite_lock.acquire(database)
     try:
-        assert os.get_inheritable(first), "the server would not keep it"
+        assert os.get_inheritable(first), "the server process would not inherit the lock"
         with pytest.raises(ImproperlyConfigured, match="another web container uses the database"):
             sqlite_lock.acquire(database)
     finally:

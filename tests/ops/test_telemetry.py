@@ -14,7 +14,7 @@ def test_without_their_variables_nothing_is_needed() -> None:
 
 
 def test_a_variable_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Absent in any case: a name that stands for None cannot be imported.
+    # None makes an import fail, even if the package is installed.
     monkeypatch.setitem(sys.modules, "sentry_sdk", None)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     monkeypatch.setenv("SENTRY_DSN", "http://key@127.0.0.1:9/1")

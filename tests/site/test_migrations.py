@@ -26,7 +26,7 @@ pytestmark = pytest.mark.rotates(
 )
 
 TOGETHER = 5
-WAITING = "Another migrate is at work on this database: waiting for it"
+WAITING = "Another migrate is running on this database: waiting for it"
 KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
 # Containers start one after the other: each loads its modules, and waits here for the others.
 START = f"""
@@ -297,7 +297,7 @@ def test_five_that_start_at_once_all_succeed(site: Project) -> None:
 def test_it_has_succeeded_though_its_lock_was_lost(site: Project) -> None:
     said = run(site, CUT.format(holder=HOLDER[site.database]))
     assert said.splitlines()[-1] == "migrated", said
-    assert said.count("WARNING ops.management.commands.migrate: The lock on migrations was lost") == 1
+    assert said.count("WARNING ops.management.commands.migrate: The migration lock was lost") == 1
     assert "Traceback" not in said
 
 
@@ -325,7 +325,8 @@ def test_nothing_waits_for_ever(site: Project) -> None:
     refusals = [line for line in said.splitlines() if line.startswith("refused: ")]
     assert len(refusals) == 4, said
     assert re.search("lock", refusals[1], re.IGNORECASE)
-    assert refusals[-1].startswith("refused: A transaction that lasts longer than 1 seconds holds a table")
+    reason = "The migration cannot lock a table: another transaction has held it for more than 1 seconds"
+    assert refusals[-1].startswith(f"refused: {reason}")
     assert said.splitlines()[-1] == "done"
 
 
@@ -346,7 +347,7 @@ def test_sqlite_has_one_web_container(site: Project) -> None:
         site.wait_healthy(first)
         assert site.docker("run", "--rm", *options, image, fails=True) == (
             "Configuration error: another web container uses the database at /data/db.sqlite3. "
-            "SQLite takes one: stop it, or choose a server database to scale.\n"
+            "SQLite allows only one: stop it, or use a database server to scale.\n"
         )
         assert get(f"{site.address(first)}/readyz").status == 200
         # It does not keep another process from migrating.

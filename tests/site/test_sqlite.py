@@ -103,7 +103,7 @@ def test_the_journal_is_one_that_loses_nothing(site: Project) -> None:
         site.docker("kill", before)
         site.wait_answering(web)
         logs = site.docker("logs", web)
-        assert f"SQLite {library}: WAL is {verdict} with it, the journal is {journal}" in logs
+        assert f"SQLite {library}: WAL is {verdict}, the journal mode is {journal}" in logs
         said = site.docker("exec", web, "python", "-c", LOAD)
         assert said.strip() == f"{[0] * 8} 200 ok 42 {journal}", said + site.docker("logs", web)
     finally:
@@ -124,7 +124,7 @@ def test_a_journal_that_cannot_change_stops_the_start(site: Project) -> None:
         until(lambda: "at work" in site.docker("logs", before), 30)
         said = site.docker("run", "--rm", *options, site.slug, "python", "-c", start, fails=not mended)
         if not mended:
-            assert said.startswith("Configuration error: the database's journal must become DELETE")
+            assert said.startswith("Configuration error: the database's journal mode must become DELETE")
             assert len(said.splitlines()) == 1
         said = site.docker("run", "--rm", *options, site.slug, "python", "-c", task, fails=not mended)
         assert mended or "database is locked" in said.splitlines()[-1]

@@ -249,7 +249,7 @@ def test_a_flushed_cache_loses_no_task(site: Project) -> None:
 
 def test_beat_runs_once_and_its_schedule_survives(site: Project) -> None:
     second = site.run("docker", "compose", "run", "--rm", "--no-deps", "beat", fails=True)
-    assert "Another beat has the schedule already: run one." in second.splitlines()
+    assert "Another beat is using the schedule. Run only one." in second.splitlines()
     schedule = "shelve.open('/data/celerybeat-schedule', 'w')['entries']['clear-sessions']"
 
     def last_run() -> str:

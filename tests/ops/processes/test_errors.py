@@ -1,4 +1,4 @@
-"""A wrong setting ends every process with one line."""
+"""Every process reports a wrong setting on one line, and exits."""
 
 import os
 import subprocess

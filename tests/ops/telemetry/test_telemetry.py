@@ -28,7 +28,7 @@ logging.getLogger("tests").error("this is broken")
 
 
 class Collector(ThreadingHTTPServer):
-    """A stand-in for Sentry and the collector. `received` maps the end of a path to all bodies."""
+    """A stand-in for Sentry and the collector. `received` maps the last part of a path to the bodies sent there."""
 
     def __init__(self) -> None:
         self.received: dict[str, bytes] = {}
