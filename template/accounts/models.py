@@ -1,4 +1,4 @@
-"""The user model. It is the project's own from the first migration on, for it is hard to change to one later."""
+"""The user model. It is a custom one from the first migration on, because switching later is difficult."""
 
 from django.contrib.auth.models import AbstractUser
 

@@ -1,6 +1,6 @@
 """Background tasks for accounts.
 
-A task can run twice, because a worker that dies leaves its tasks to another one: make each idempotent.
+A task can run twice, because another worker takes over the tasks of one that dies: make each idempotent.
 """
 
 from celery import shared_task

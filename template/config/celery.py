@@ -1,4 +1,4 @@
-"""The Celery app: its settings are those of Django that start with CELERY_, its tasks are in each app's tasks.py."""
+"""The Celery app: it takes Django's settings that start with CELERY_, and the tasks in each app's tasks.py."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The site as a WSGI application, which ops/front.py calls."""
+"""The WSGI application, which Granian serves through ops/front.py."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The probes."""
+"""The health probes."""
 
 import pytest
 from django.test import Client

@@ -1,4 +1,4 @@
-"""Steps that are easily forgotten when the project grows."""
+"""Steps that are easy to forget as the project grows."""
 
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +22,7 @@ def test_every_app_gets_into_the_image() -> None:
     folders = [Path(app.path) for app in apps.get_app_configs()]
     own = {folder.relative_to(ROOT).parts[0] for folder in folders if folder.is_relative_to(ROOT)}
     missing = [f"!{folder}" for folder in sorted(own) if f"!{folder}" not in allowed]
-    assert not missing, "add these lines to .dockerignore, or the image lacks the app"
+    assert not missing, "the image lacks these apps: add the lines to .dockerignore"
 
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

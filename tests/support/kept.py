@@ -16,8 +16,8 @@ Files = Mapping[str, str]
 # How many lines of each release's settings.py conflict with an update if a team has edited them. To avoid more of them,
 # keep each setting on one line, and end a list with a line that never changes. If more are justified, raise the number.
 SETTINGS = {
-    "v0.1.0": {"sqlite": 94, "postgres": 91, "mysql": 92, "mariadb": 92},
-    "v0.2.0": {"sqlite": 80, "postgres": 75, "mysql": 78, "mariadb": 78},
+    "v0.1.0": {"sqlite": 100, "postgres": 97, "mysql": 98, "mariadb": 98},
+    "v0.2.0": {"sqlite": 92, "postgres": 87, "mysql": 90, "mariadb": 90},
 }
 
 
