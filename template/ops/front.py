@@ -7,6 +7,7 @@ config/wsgi.py.
 
 import asyncio
 import logging
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from contextvars import copy_context
 from functools import partial
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from urllib.parse import unquote_to_bytes
@@ -288,3 +291,6 @@ application = Front(
     queue=number("WEB_QUEUE", default=100),
     max_body=number("MAX_BODY_MB", default=10, minimum=1) * 1_000_000,
 )
+if parent_process():
+    # A worker ends without finalizing Python: before 3.14 that can kill Granian's threads, which then panic.
+    Finalize(None, os._exit, args=(0,), exitpriority=-1)
