@@ -146,7 +146,7 @@ def test_an_answer_to_no_question_is_refused(unknown: str, plain: Path, tmp_path
 @pytest.mark.parametrize("deploy", ["swarm", "kubernetes"])
 def test_a_cluster_needs_a_database_server(deploy: str, database: dict[str, str], plain: Path, tmp_path: Path) -> None:
     folder = tmp_path / "site"
-    with pytest.raises(copier.errors.UserMessageError, match=f"choose another database for {deploy}, or deploy with compose"):
+    with pytest.raises(copier.errors.UserMessageError, match=f"choose another database for {deploy}, or deploy"):
         copier.run_copy(str(plain), folder, data={"deploy": deploy, **database}, defaults=True, quiet=True)
     assert not folder.exists()
 
@@ -284,7 +284,7 @@ class Terminal:
 
     def ends(self) -> None:
         """Wait until the project is made."""
-        self.shows("README.md has the rest.")
+        self.shows("README.md has the next steps.")
         self.copier.expect(pexpect.EOF)
         self.copier.close()
         assert self.copier.exitstatus == 0

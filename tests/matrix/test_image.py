@@ -49,17 +49,18 @@ def test_a_code_edit_keeps_every_layer_but_the_code(project: Project, built: dic
     text = view.read_text(encoding="utf-8")
     edited = f"{project.slug}:edited"
     layers = built["RootFS"]["Layers"]
+    seen: list[list[str]] = []
     try:
-        # Twice: of several concurrent first builds, BuildKit may keep only one as a step's cache.
-        for number in range(2):
-            before = layers
+        # Repeated: of concurrent first builds with equal steps, BuildKit keeps several results, and takes any of them.
+        for number in range(4):
+            seen.append(layers)
             view.write_text(f"{text}\n# edited {number}\n", encoding="utf-8")
             project.docker("build", "--quiet", "--tag", edited, ".")
             layers = project.inspect(edited)["RootFS"]["Layers"]
-            if layers[:-1] == before[:-1]:
+            if layers[:-1] in [before[:-1] for before in seen]:
                 break
     finally:
         view.write_text(text, encoding="utf-8")
         project.docker("image", "rm", "--force", edited)
-    assert layers[:-1] == before[:-1]
-    assert layers[-1] != before[-1]
+    assert layers[:-1] in [before[:-1] for before in seen]
+    assert layers[-1] not in [before[-1] for before in seen]

@@ -39,6 +39,7 @@ class Client:
         }
         self.app, self.status, self.body, self.done = app, 0, b"", False
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.asked = 0  # times that a message was waited for
         self.reads = asyncio.Event()
         self.reads.set()
 
@@ -52,8 +53,12 @@ class Client:
 
     async def answer(self) -> int:
         """Return the status when the whole response has been sent."""
-        await self.app(self.scope, self.messages.get, self._send)
+        await self.app(self.scope, self._receive, self._send)
         return self.status
+
+    async def _receive(self) -> Message:
+        self.asked += 1
+        return await self.messages.get()
 
     async def _send(self, message: Message) -> None:
         self.status = message.get("status", self.status)
@@ -99,8 +104,8 @@ def run(test: Callable[[], Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "CHUNK_TIMEOUT", 0.3)
-    monkeypatch.setattr(front, "READY_TIMEOUT", 0.1)
+    monkeypatch.setattr(front, "CHUNK_TIMEOUT", 1.0)
+    monkeypatch.setattr(front, "READY_TIMEOUT", 0.5)
 
 
 @pytest.mark.parametrize("size", [10, 3 * CHUNK])
@@ -120,23 +125,34 @@ def test_the_site_gets_a_body_when_it_is_complete(size: int) -> None:
     run(test)
 
 
-def test_a_body_may_take_long_but_not_stall() -> None:
+def test_a_body_may_take_long_but_not_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "CHUNK_TIMEOUT", 20.0)
+    late = 0.0
+
     async def test() -> None:
+        nonlocal late
+        loop = asyncio.get_running_loop()
+        clock = loop.time
+        monkeypatch.setattr(loop, "time", lambda: clock() + late)
         site = Site()
         client = Client(front_of(site), content_length=str(5 * CHUNK + 1))
         answer = asyncio.ensure_future(client.answer())
-        for _ in range(5):
+        for number in range(1, 6):
             client.sends(b"a" * CHUNK, more=True)
-            await asyncio.sleep(0.15)
+            while client.asked <= number and not answer.done():  # until it waits for the next part
+                await asyncio.sleep(0.01)
+            late += 15
+            await asyncio.sleep(0.01)
         assert not answer.done()
-        while not answer.done():  # small pieces do not reset the timeout
-            client.sends(b"", more=True)
-            await asyncio.sleep(0.05)
-        assert await answer == 408
+        late += 4
+        client.sends(b"", more=True)  # small pieces do not reset the timeout
+        await asyncio.sleep(0.01)
+        late += 4
+        assert await asyncio.wait_for(answer, 10) == 408
         assert not site.seen
         assert client.app.room == 1_000_000_000
 
-    run(test)
+    asyncio.run(test())
 
 
 def test_a_body_that_is_cut_off_or_too_large_is_refused() -> None:

@@ -105,7 +105,7 @@ def walk(page: Page, site: str, kind: str, complaints: list[str]) -> None:
 
     page.on("console", listen)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(f"{request.url} failed"))
+    page.on("requestfailed", lambda request: complaints.append(f"{request.url} failed: {request.failure}"))
     page.on(
         "request", lambda request: None if request.url.startswith((site, "data:")) else complaints.append(request.url)
     )
@@ -128,8 +128,10 @@ def walk(page: Page, site: str, kind: str, complaints: list[str]) -> None:
     page.fill("[name=username]", "ada")
     page.fill("[name=password]", "correct horse battery")
     page.click("[type=submit]")
+    page.wait_for_load_state()  # leaving the page earlier would abort what it still loads
     assert "Site administration" in page.inner_text("main")
     page.click("text=Users")
+    page.wait_for_load_state()
     assert "1 user" in page.inner_text("main")
     page.goto(f"{site}/admin/accounts/user/1/change/")
     page.screenshot(path=REPORTS / f"admin-{kind}.png")

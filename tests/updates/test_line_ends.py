@@ -54,6 +54,7 @@ def test_a_checkout_with_crlf_updates_to_the_same(template: Path, tmp_path: Path
     assert run("git", "clone", "--quiet", "project", "cloned", at=tmp_path, **crlf).returncode == 0
     cloned = tmp_path / "cloned"
     assert b"\r\n" in (cloned / "manage.py").read_bytes()
+    run("git", "config", "--global", "core.autocrlf", "input", at=cloned, **crlf)  # as the changelog says
     said = run("copier", "update", "--defaults", "--vcs-ref", "HEAD", at=cloned, **crlf)
     assert said.returncode == 0, said.stdout
     update(project)
