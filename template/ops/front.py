@@ -228,6 +228,7 @@ class Exchange:
         status = 500
         headers: Headers = []
         content: Content = b""
+        stream: Stream | None = None
 
         # It returns no `write` function: Django does not need one.
         def start_response(line: str, fields: Headers, _: object = None) -> Any:
@@ -245,13 +246,10 @@ class Exchange:
                 elif file := file_of(result):
                     content = file
                 else:
-                    content = Stream(self.loop)
-                    self.loop.call_soon_threadsafe(self.answer.set_result, (status, headers, content))
-                    try:
-                        for data in result:
-                            content.write(data)
-                    finally:
-                        content.end()
+                    stream = Stream(self.loop)
+                    self.loop.call_soon_threadsafe(self.answer.set_result, (status, headers, stream))
+                    for data in result:
+                        stream.write(data)
             finally:
                 getattr(result, "close", bool)()
         except BrokenPipeError:
@@ -260,6 +258,8 @@ class Exchange:
             logger.exception("The site raised an exception")
             status, headers, content = 500, [], b""
         self.loop.call_soon_threadsafe(self.called, (status, headers, content))
+        if stream:
+            stream.end()  # after `called`: a client that has its response finds a free thread
 
     def called(self, answer: Answer) -> None:
         """Pass on the answer, unless `call` has passed it on as a stream."""

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -249,6 +250,19 @@ def test_a_client_that_reads_slowly_holds_no_thread(kind: str, tmp_path: Path) -
         slow.reads.set()
         assert await reading == 200
         assert slow.body == b"a" * size
+
+    run(test)
+
+
+def test_the_end_of_a_stream_frees_its_thread() -> None:
+    class Content(list[bytes]):
+        def close(self) -> None:
+            time.sleep(0.1)
+
+    async def test() -> None:
+        app = front_of(Site(lambda _: Content([b"a"])), queue=0)
+        for _ in range(3):
+            assert await Client(app).answer() == 200
 
     run(test)
 
