@@ -2,8 +2,11 @@
 ARG PYTHON_IMAGE=python:{{ python_version }}-slim-trixie
 
 
-FROM ${PYTHON_IMAGE} AS build
-WORKDIR /app
+FROM ${PYTHON_IMAGE} AS base
+{% include 'hooks/docker/bytecode.Dockerfile' %}
+
+
+FROM base AS build
 {% if uses_mysqlclient %}
 # mysqlclient has no wheel: it is compiled here. Nothing is pinned, because Debian removes old versions.
 # hadolint ignore=DL3008
@@ -50,14 +53,13 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     && rm $VIRTUAL_ENV/.lock
 
 
-FROM ${PYTHON_IMAGE} AS runtime
+FROM base AS runtime
 {% if uses_mysqlclient %}
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes libmariadb3 \
     && rm -rf /var/lib/apt/lists/*
 {% endif %}
-WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH
 COPY --from=environment /opt/venv /opt/venv
 COPY --from=static /srv/static /srv/static

@@ -1,7 +1,8 @@
 # The image of {{ project_slug }}, for development and for production; README.md says how to run it.
 ARG PYTHON_IMAGE=python:{{ python_version }}-slim-trixie
 FROM ${PYTHON_IMAGE}
-WORKDIR /app
+{% include 'hooks/docker/bytecode.Dockerfile' %}
+
 # Outside /app: a bind mount would hide it.
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
 {% if uses_mysqlclient %}
@@ -22,7 +23,8 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=cache,target=/root/.
     --mount=type=bind,source=scripts,target=/scripts \
     <<EOF
 set -eu
-PYTHONDONTWRITEBYTECODE=1 sh /scripts/packages.sh uv
+PYTHONDONTWRITEBYTECODE=1 sh /scripts/packages.sh uv --target /tmp/uv
+PATH=/tmp/uv/bin:$PATH
 uv venv --quiet $VIRTUAL_ENV
 {% if uses_mysqlclient %}
 # mysqlclient has no wheel: it is compiled once, and then comes from the cache.
@@ -39,8 +41,7 @@ sh /scripts/packages.sh install ${REQUIREMENTS}
 # Offline, this succeeds only if the lock has installed everything that pyproject.toml requires.
 uv pip install --quiet --no-cache --offline --no-index --requirement pyproject.toml 2> /dev/null ||
   { echo "${REQUIREMENTS} does not fit pyproject.toml: run \`make lock\`" >&2; exit 1; }
-PYTHONDONTWRITEBYTECODE=1 pip uninstall --quiet --root-user-action ignore --yes uv
-rm --force $VIRTUAL_ENV/.lock /tmp/uv-*.lock
+rm --force --recursive $VIRTUAL_ENV/.lock /tmp/uv*
 # Translation sources and source maps are not used at run time. Maps are only emptied, because scripts refer to them.
 find $VIRTUAL_ENV -name '*.po' -delete -o -name '*.map' -exec truncate --size 0 {} +
 EOF

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import asked
-from tests.support.images import LOOK
+from tests.support.images import LOOK, UNCOMPILED
 from tests.support.project import Project, get
 from tests.support.servers import Site, ensure_server, run_name
 
@@ -56,6 +56,15 @@ def test_its_content(site: Site, built: dict[str, Any]) -> None:
     assert not {".env", ".git", ".venv", "tests", "compose.yaml"} & set(seen["app"])
     assert seen["server"], "the server is not PID 1"
     assert seen["healthy"]
+
+
+@pytest.mark.covering
+def test_what_it_imports_has_bytecode(site: Site) -> None:
+    modules = ["config.wsgi", "config.urls", "granian.server", "ops.serve", "http.client", "multiprocessing.spawn"]
+    if site.project.combination.answers["use_celery"]:
+        modules += ["celery.bin.celery", "celery.worker", "celery.beat"]
+    command = ("exec", site.containers["web"], "python", "-c", UNCOMPILED, *modules)
+    assert site.project.docker(*command).strip() == ""
 
 
 def test_a_task_sent_over_http_is_done(site: Site) -> None:

@@ -37,6 +37,16 @@ print(json.dumps({
 }))
 """.replace("CANARY", CANARY)
 
+# Runs in the image: prints which modules that its arguments import are not small and have no bytecode.
+UNCOMPILED = r"""
+import importlib, os, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+specs = [spec for module in list(sys.modules.values()) if (spec := getattr(module, "__spec__", None)) and spec.cached]
+print(*[spec.name for spec in specs if not spec.origin.startswith("/app/") and not os.path.exists(spec.cached)
+    and os.path.getsize(spec.origin) > 5_000])
+"""
+
 
 def build(project: Project) -> dict[str, Any]:
     """Build a project's production image, with files in its folder that must not get in.
