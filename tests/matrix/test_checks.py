@@ -58,16 +58,17 @@ def test_a_lock_is_the_closure_of_its_pyproject(project: Project, once: Once) ->
 def test_its_own_tests_and_linters_pass(
     project: Project, built: dict[str, Any], once: Once, record: Any, pytestconfig: pytest.Config
 ) -> None:
-    """With ours of its plumbing, in the development image. The covering combinations run them in test_development."""
+    """With ours of its plumbing, in the production image with the development packages beside it.
+
+    The covering combinations run them in the development image, in test_development.
+    """
     if project.combination in selected(pytestconfig, covering=True):
         return
     if (copy := once.take("own tests", project)) is None:
         return
-    image = f"{project.slug}-web"
-    project.docker("build", "--quiet", "--build-arg", "REQUIREMENTS=requirements-dev.txt", "--tag", image, ".")
     site = Site(project, ensure_server(project, run_name(pytestconfig)))
     try:
         with plumbing_tests(copy) as options:
-            record("own tests", str(passed(site.check_code(image, copy.path, *options))))
+            record("own tests", str(passed(site.check_code(copy.path, *options))))
     finally:
         site.remove()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.engine.debian import cache_root
+from tests.engine.engine import locked
 from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 from tests.support.project import Project
+from tools import lock
 
 OPS = ROOT / "tests" / "ops"
 # The tests of the plumbing that take certain answers. The others fit every project.
@@ -73,6 +77,50 @@ def plumbing_tests(project: Project) -> Iterator[list[str]]:
         subprocess.run(["chmod", "--recursive", "a+rX", folder], check=True)
         yield ["--volume", f"{folder}:/app/tests/ops:ro"]
     mounted.rmdir()
+
+
+def development_packages(project: Project) -> list[str]:
+    """Return the `docker run` options that add the development packages to a production image.
+
+    They are installed once for each Python version and each set of packages, on the host, with the hashes of the lock.
+    CommandError if that fails.
+    """
+    production, development = (
+        set(lock.entries((project.path / name).read_text(encoding="utf-8"))[1])
+        for name in ("requirements.txt", "requirements-dev.txt")
+    )
+    text = "".join(sorted(_without_origin(development) - _without_origin(production)))
+    version = project.combination.answers["python_version"]
+    folder = cache_root() / "development" / hashlib.sha256(f"{version}\n{text}".encode()).hexdigest()[:16]
+    with locked(f"development-{folder.name}"):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=cache_root()) as name:
+                Path(name, "lock.txt").write_text(text, encoding="utf-8")
+                target = Path(name, "packages")
+                options = ("--target", target, "--python-version", version, "--require-hashes", "--no-deps", "--quiet")
+                project.run(
+                    sys.executable,
+                    "-m",
+                    "uv",
+                    "pip",
+                    "install",
+                    *map(str, options),
+                    "--requirement",
+                    f"{name}/lock.txt",
+                )
+                compileall = ("python", "-m", "compileall", "-q", "-j", "0", "/packages")
+                project.docker(
+                    "run", "--rm", "--user", "0", "--volume", f"{target}:/packages", project.slug, *compileall
+                )
+                folder.parent.mkdir(exist_ok=True)
+                target.rename(folder)
+    path = "/packages/bin:/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"
+    return ["--volume", f"{folder}:/packages:ro", "--env", "PYTHONPATH=/packages", "--env", f"PATH={path}"]
+
+
+def _without_origin(entries: set[str]) -> set[str]:
+    """Return entries of a lock without the comments that name what requires them."""
+    return {re.sub(r"(?m)^ *#.*\n", "", entry) for entry in entries}
 
 
 def passed(said: str) -> int:

@@ -17,7 +17,7 @@ import yaml
 
 from tests.engine import Engine
 from tests.engine.engine import locked
-from tests.support.own_checks import MYPY, RUFF, TESTS, mypy_volume
+from tests.support.own_checks import MYPY, RUFF, TESTS, development_packages, mypy_volume
 from tests.support.project import DOWN, CommandError, Project
 
 PREFIX = "slipway-matrix"
@@ -121,8 +121,8 @@ class Site:
             if name in self.commands:
                 self.run(name, image, *self.commands[name].split(), options=("--detach", "--init", "--no-healthcheck"))
 
-    def check_code(self, image: str, folder: Path, *more: str) -> str:
-        """Run the tests and the linters of the code in `folder`, in the development image; return their output.
+    def check_code(self, folder: Path, *more: str) -> str:
+        """Run the tests and the linters of the code in `folder`, in the production image; return their output.
 
         `more` are options for `docker run`.
         """
@@ -136,9 +136,12 @@ class Site:
             "--volume",
             f"{folder}:/app",
             *mypy_volume(self.project),
+            *development_packages(self.project),
             *more,
         )
-        return self.run("checks", image, "sh", "-ec", f"{TESTS}; {RUFF}; {MYPY}", options=options)
+        # Scripts of packages that the host has installed name the host's Python.
+        commands = f"python -m {TESTS}; {RUFF}; {MYPY.replace('mypy --', 'python -m mypy --')}"
+        return self.run("checks", self.project.slug, "sh", "-ec", commands, options=options)
 
     def run(
         self,
