@@ -8,6 +8,8 @@ for secret in {{ 'secret_key database_password database_url' if has_database_ser
     [ -s "secrets/$secret" ] || stop "secrets/$secret is missing or empty: run make secrets"
 done
 grep -qs '^SITE_HOST=..*' production.env || stop "SITE_HOST is missing: add SITE_HOST=www.example.com to production.env"
+line=$(grep -nE "^[A-Za-z_]+=([^'].*[^\\\$])?\\$[A-Za-z_{]" production.env | head -n 1)
+[ -z "$line" ] || stop "production.env:${line%%:*} has a dollar sign, which Compose takes for a variable: write the value between single quotes"
 
 APP_USER=$(stat -c %u:%g secrets/secret_key)
 [ "${APP_USER%%:*}" != 0 ] || stop "secrets/ belongs to root, but no container may run as root: run chown -R 10001:10001 secrets data"

@@ -6,12 +6,13 @@ import socket
 import subprocess
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import unquote, urlsplit
 
 import copier
 import pytest
 import yaml
 
-from tests.support import rendered
+from tests.support import matrix, rendered
 from tests.support.matrix import ROOT
 from tests.support.project import Project
 from tests.support.rendered import copier_copy, files
@@ -75,3 +76,18 @@ def test_the_command_line_needs_no_trust_and_tells_what_comes_next(tmp_path: Pat
     git = "git config user.name Test; git config user.email test@example.com; " + commands[1].partition("&& ")[2]
     subprocess.run(["sh", "-ec", f"{commands[0]}; git init --quiet; {git}; git status --porcelain"], check=True)
     assert (folder / ".git").is_dir()
+
+
+@pytest.mark.parametrize("password", ["p@ss/w%", "0123abcd"])
+def test_a_password_is_percent_encoded_in_urls(tmp_path: Path, password: str) -> None:
+    data = matrix.pick(database="postgres", use_celery=True, deploy="compose").data
+    copier.run_copy(str(ROOT), tmp_path, data=data, vcs_ref="HEAD", defaults=True, quiet=True)
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "database_password").write_text(f"{password}\n", encoding="utf-8")
+    (secrets / "redis.conf").write_text(f"requirepass {password}\n", encoding="utf-8")
+    subprocess.run(["sh", "scripts/secrets.sh"], cwd=tmp_path, check=True, capture_output=True)
+    for name in ("database_url", "redis_url"):
+        url = (secrets / name).read_text(encoding="utf-8").strip()
+        assert unquote(urlsplit(url).password or "") == password
+        assert (password in url) == password.isalnum(), "a plain password stays readable"
