@@ -1,17 +1,21 @@
-"""Users in the API: each sees their own account, staff see all."""
+"""Users and their tokens in the API."""
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.utils.timezone import now
 from drf_spectacular.utils import extend_schema
+from knox.models import AuthToken
+from knox.views import LoginView
 from rest_framework.authtoken.serializers import AuthTokenSerializer
-from rest_framework.authtoken.views import ObtainAuthToken
 from rest_framework.decorators import action
 from rest_framework.exceptions import Throttled
+from rest_framework.mixins import DestroyModelMixin, ListModelMixin
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import CharField, ModelSerializer
+from rest_framework.serializers import CharField, DateTimeField, ModelSerializer
 from rest_framework.throttling import AnonRateThrottle
-from rest_framework.viewsets import ReadOnlyModelViewSet
+from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from accounts.models import User
 
@@ -26,19 +30,13 @@ class UserSerializer(ModelSerializer[User]):
 
 
 class UserViewSet(ReadOnlyModelViewSet[User]):
-    """The users that you may see: your own account, or all if you are staff."""
+    """All users, if you may view them as in the admin, and your own account."""
 
     queryset = User.objects.order_by("pk")
     serializer_class = UserSerializer
 
-    def get_queryset(self) -> QuerySet[User]:
-        """Limit users who are not staff to their own account."""
-        user = self.request.user
-        users = super().get_queryset()
-        return users if user.is_staff else users.filter(username=user.get_username())
-
     @extend_schema(methods=["PATCH"], request=UserSerializer)
-    @action(detail=False, methods=["get", "patch"], pagination_class=None)
+    @action(detail=False, methods=["get", "patch"], pagination_class=None, permission_classes=[IsAuthenticated])
     def me(self, request: Request) -> Response:
         """Read or change your own account."""
         if request.method == "PATCH":
@@ -56,22 +54,57 @@ class LoginRateThrottle(AnonRateThrottle):
 
 
 class TokenSerializer(AuthTokenSerializer):
-    """A username and a password."""
+    """A username and a password for a token, which nothing else shows again."""
 
     # Limited in length, because django-axes stores the username of a failed login.
     username = CharField(max_length=User._meta.get_field("username").max_length, write_only=True)
+    expiry = DateTimeField(read_only=True)
 
 
-class TokenView(ObtainAuthToken):
+class TokenView(LoginView):  # type: ignore[misc]
     """Exchange a username and a password for a token, to be sent as `Authorization: Token …`."""
 
     # No authentication: AnonRateThrottle ignores signed-in users, who could then guess without limit.
     authentication_classes = ()
+    permission_classes = ()
     throttle_classes = (LoginRateThrottle,)
-    serializer_class = TokenSerializer
+    kept = 20  # tokens of one user: the oldest ends when there is one more
+
+    @extend_schema(request=TokenSerializer, responses=TokenSerializer)
+    def post(self, request: Request) -> Response:
+        """Check the password, and create a token."""
+        serializer = TokenSerializer(data=request.data, context={"request": request})
+        serializer.is_valid(raise_exception=True)
+        request.user = serializer.validated_data["user"]
+        tokens = AuthToken.objects.filter(user=request.user).order_by("-created").values_list("pk", flat=True)
+        AuthToken.objects.filter(pk__in=list(tokens[self.kept - 1 :])).delete()
+        response: Response = super().post(request)
+        return response
 
     def handle_exception(self, exc: Exception) -> Response:
         """Report a lockout after too many wrong passwords as 429."""
         if getattr(self.request, "axes_locked_out", False):
             exc = Throttled(settings.AXES_COOLOFF_TIME.total_seconds(), "Too many wrong passwords.")
-        return super().handle_exception(exc)
+        response: Response = super().handle_exception(exc)
+        return response
+
+
+class TokenDetailSerializer(ModelSerializer[AuthToken]):
+    """What is known of a token: its first characters and when it ends. The site stores only its hash."""
+
+    class Meta:
+        model = AuthToken
+        fields = ("token_key", "created", "expiry")
+
+
+class TokenViewSet(ListModelMixin, DestroyModelMixin, GenericViewSet[AuthToken]):
+    """Your tokens: list them, and revoke one by its first 15 characters."""
+
+    queryset = AuthToken.objects.order_by("-created")
+    serializer_class = TokenDetailSerializer
+    permission_classes = (IsAuthenticated,)
+    lookup_field = "token_key"
+
+    def get_queryset(self) -> QuerySet[AuthToken]:
+        """Return your tokens that have not expired."""
+        return super().get_queryset().filter(user__pk=self.request.user.pk, expiry__gt=now())

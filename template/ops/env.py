@@ -7,13 +7,46 @@ import os
 import re
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
 
 import environ  # type: ignore[import-untyped]
 
 from ops.errors import ConfigurationError
 from ops.logs import register_secret
 
-env = environ.FileAwareEnv()
+
+def refuse_twice(name: str) -> None:
+    """Raise ConfigurationError if a setting has both a value and a file."""
+    if os.environ.get(name) and os.environ.get(f"{name}_FILE"):
+        raise ConfigurationError(f"both {name} and {name}_FILE are set. Remove one of them.")
+
+
+# The forms of settings that Django itself would trip over later, or not at all: name -> pattern, example.
+FORMS = {
+    "ALLOWED_HOSTS": (r"([\w.*,\s-]|\[[\da-fA-F:.]+\])*", "www.example.com"),
+    "DEFAULT_FROM_EMAIL": (r"[^@\s<>]+@[^@\s<>]+|[^@\n<>]*<[^@\s<>]+@[^@\s<>]+>", "site@example.com"),
+    "LANGUAGE_CODE": (r"[A-Za-z]{2,3}(-[A-Za-z\d]{2,8})*", "en-gb"),
+    "TIME_ZONE": ("|".join(map(re.escape, available_timezones())), "Europe/Paris"),
+}
+
+
+class Env(environ.FileAwareEnv):  # type: ignore[misc]
+    """Values as they are: django-environ takes one that starts with a dollar sign for another variable's name."""
+
+    def get_value(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, **options: Any) -> Any:
+        """Return a setting; ConfigurationError if its value has the wrong form."""
+        refuse_twice(var)
+        value = self.ENVIRON.get(var, "")
+        pattern, example = FORMS.get(var, (".*", ""))
+        if value and not re.fullmatch(pattern, value, re.DOTALL):
+            raise ConfigurationError(f"{var} is {value!r}. Set it to something like {example}.")
+        if value.startswith("$"):
+            return self.parse_value(value, cast)
+        return super().get_value(var, cast, default, **options)
+
+
+env = Env()
 
 
 def flag(name: str, *, default: bool) -> bool:
@@ -57,26 +90,25 @@ def networks(name: str) -> list[str]:
     return found
 
 
-for name, value in os.environ.items():
-    if value and name.endswith("_FILE") and os.environ.get(name.removesuffix("_FILE")):
-        raise ConfigurationError(f"both {name.removesuffix('_FILE')} and {name} are set. Remove one of them.")
-
 DEBUG = flag("DEBUG", default=False)
 # Set while the image is built: static files are collected without secrets and without a database.
 BUILDING = flag("BUILDING", default=False)
+# In each worker process: ops/front.py runs the site in them.
+THREADS = number("GRANIAN_BLOCKING_THREADS", default=4, minimum=1)
 
 # Values from examples that were not replaced with a real secret.
 PLACEHOLDER = re.compile(r"change.?me|insecure|:password@", re.IGNORECASE)
 
 
-def secret(name: str, *, default: str = "", advice: str = "") -> str:
+def secret(name: str, *, default: str = "", advice: str = "", length: int = 0) -> str:
     """Return the secret `name` from its variable or its file, without surrounding whitespace.
 
-    If it is missing, return `default`. If both are empty and `advice` is not, raise ConfigurationError with `advice`.
-    This does not use django-environ, which takes a value that starts with a dollar sign for a variable's name.
+    If it is missing, return `default`. If both are empty and `advice` is not, raise ConfigurationError with `advice`;
+    in production also if the secret has fewer than `length` characters.
     """
     if BUILDING:
         return ""
+    refuse_twice(name)
     value, file = os.environ.get(name, ""), os.environ.get(f"{name}_FILE", "")
     if file:
         try:
@@ -89,4 +121,6 @@ def secret(name: str, *, default: str = "", advice: str = "") -> str:
         raise ConfigurationError(f"{name} is a placeholder. {advice or 'Set it to a real secret.'}")
     if advice and not (value or default):
         raise ConfigurationError(f"{name} is missing. {advice}")
+    if not DEBUG and len(value or default) < length:
+        raise ConfigurationError(f"{name} is too short. {advice}")
     return value or default

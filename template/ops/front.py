@@ -24,9 +24,10 @@ from wsgiref.types import WSGIApplication
 from wsgiref.util import FileWrapper
 
 from config.wsgi import application as site
-from ops.env import number
+from ops.env import THREADS, number
 from ops.health import OTHERS, READY
 from ops.logs import log_access
+from ops.pages import content
 from ops.stream import CHUNK, Stream, file_of
 
 Message = dict[str, Any]
@@ -140,7 +141,8 @@ class Front:
                 await exchange.run()
             except RefusedError as refusal:
                 # Close the connection: the rest of the request may still be arriving.
-                await reply(send, refusal.status, [*PLAIN, ("Connection", "close")], f"{refusal}\n".encode())
+                kind, text = content(scope["path"], refusal.status)
+                await reply(send, refusal.status, [("Content-Type", kind), ("Connection", "close")], text.encode())
                 log_access(scope["method"], scope["path"], refusal.status, start)
             finally:
                 exchange.end()
@@ -287,7 +289,7 @@ class Exchange:
 
 application = Front(
     site,
-    threads=number("GRANIAN_BLOCKING_THREADS", default=4, minimum=1),
+    threads=THREADS,
     queue=number("WEB_QUEUE", default=100),
     max_body=number("MAX_BODY_MB", default=10, minimum=1) * 1_000_000,
 )

@@ -1,6 +1,7 @@
 """The API and its schema."""
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.test import Client
 from rest_framework.test import APIClient
@@ -49,16 +50,16 @@ def test_own_names_can_be_changed_but_not_the_username(api: APIClient, ada: User
     assert (ada.first_name, ada.username) == ("Ada 🚀", "ada")
 
 
-def test_others_are_hidden_from_all_but_staff(api: APIClient, ada: User) -> None:
-    bob = User.objects.create_user("bob")
-    assert [each["username"] for each in api.get("/api/v1/users/").json()["results"]] == ["ada"]
-    assert api.get(f"/api/v1/users/{bob.pk}/").status_code == 404
+def test_others_are_shown_to_those_who_may_view_them_in_the_admin(api: APIClient, ada: User) -> None:
     ada.is_staff = True
-    assert [each["username"] for each in api.get("/api/v1/users/").json()["results"]] == ["ada", "bob"]
+    assert api.get("/api/v1/users/").status_code == api.get(f"/api/v1/users/{ada.pk}/").status_code == 403
+    ada.user_permissions.add(Permission.objects.get(codename="view_user"))
+    api.force_authenticate(User.objects.get())
+    assert [each["username"] for each in api.get("/api/v1/users/").json()["results"]] == ["ada"]
 
 
 def test_pages_are_bounded(api: APIClient, ada: User) -> None:
-    ada.is_staff = True
+    ada.is_superuser = True
     User.objects.bulk_create(User(username=f"user{number}") for number in range(60))
     answer = api.get("/api/v1/users/?page_size=1000").json()
     assert (answer["count"], len(answer["results"])) == (61, 50)

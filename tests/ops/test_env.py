@@ -38,6 +38,10 @@ def test_what_is_given_twice_is_refused(name: str) -> None:
     assert line == f"both {name} and {name}_FILE are set. Remove one of them."
 
 
+def test_a_variable_that_is_not_read_may_have_any_name() -> None:
+    assert load(PRODUCTION | {"LOG": "a", "LOG_FILE": "b", "LOG_LEVEL": "INFO"})["LOG_LEVEL"] == "INFO"
+
+
 def test_a_secret_file_that_is_not_there_is_named() -> None:
     environment = {key: value for key, value in PRODUCTION.items() if key != "SECRET_KEY"}
     line = refusal(environment | {"SECRET_KEY_FILE": "/nowhere"})
@@ -46,7 +50,16 @@ def test_a_secret_file_that_is_not_there_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("LOGIN_FAILURE_LIMIT", "many"), ("LOG_LEVEL", "loud"), ("TRUSTED_PROXIES", "10.0.0.1/8"), ("HTTPS", "perhaps")],
+    [
+        ("LOGIN_FAILURE_LIMIT", "many"),
+        ("LOG_LEVEL", "loud"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("HTTPS", "perhaps"),
+        ("TIME_ZONE", "Europe/Atlantis"),
+        ("LANGUAGE_CODE", "english"),
+        ("DEFAULT_FROM_EMAIL", "webmaster"),
+        ("ALLOWED_HOSTS", "https://a-long-name-with-a-scheme.example.com"),
+    ],
 )
 def test_a_value_of_another_form_is_refused(name: str, value: str) -> None:
     assert refusal(PRODUCTION | {name: value}).startswith(f"{name} ")
@@ -70,3 +83,26 @@ def test_a_secret_may_start_with_a_dollar_sign() -> None:
 
 def test_a_misspelt_yes_is_refused() -> None:
     assert refusal(PRODUCTION | {"HTTPS": "ture"}) == "HTTPS is 'ture'. Set it to 1 or 0."
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEFAULT_FROM_EMAIL", "$ales <sales@example.com>"),
+        ("DEFAULT_FROM_EMAIL", "Ærø <site@example.com>"),
+        ("TIME_ZONE", "Etc/GMT+1"),
+        ("LANGUAGE_CODE", "zh-hans"),
+    ],
+)
+def test_a_value_is_taken_as_it_is(name: str, value: str) -> None:
+    assert load(PRODUCTION | {name: value})[name] == value
+
+
+def test_the_tasks_have_the_time_zone_of_the_site() -> None:
+    settings = load(PRODUCTION | {"TIME_ZONE": "Europe/Berlin"})
+    assert settings.get("CELERY_TIMEZONE", "Europe/Berlin") == settings["TIME_ZONE"] == "Europe/Berlin"
+
+
+def test_earlier_keys_are_read() -> None:
+    assert load(PRODUCTION)["SECRET_KEY_FALLBACKS"] == []
+    assert load(PRODUCTION | {"SECRET_KEY_FALLBACKS": f"{KEY}1 {KEY}2"})["SECRET_KEY_FALLBACKS"] == [f"{KEY}1", f"{KEY}2"]

@@ -45,6 +45,7 @@ def test_a_request_is_one_record(client: Client, log: Log) -> None:
         "level": "INFO",
         "logger": "config.access",
         "request_id": "trace-1.a_B",
+        "client": "127.0.0.1",
         "method": "GET",
         "path": "/",
         "status": 200,
@@ -87,6 +88,16 @@ def test_an_exception_is_one_line(client: Client, log: Log, monkeypatch: pytest.
     error = next(each for each in log.records() if each["level"] == "ERROR")
     assert error["exception"].startswith("Traceback")
     assert error["exception"].endswith("ValueError: broken")
+
+
+@pytest.mark.parametrize("formatter", [logs.JSONFormatter(), logs.TextFormatter()])
+def test_words_are_kept(formatter: logging.Formatter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "SECRETS", set())
+    logs.register_secret("service://app:development@host/name")
+    record = logging.LogRecord("name", logging.INFO, "", 0, "development at service://eve:development@host", (), None)
+    line = formatter.format(record)
+    assert "development at" in line
+    assert ":development@" not in line
 
 
 @pytest.mark.parametrize("formatter", [logs.JSONFormatter(), logs.TextFormatter()])

@@ -1,5 +1,8 @@
-"""The Redis settings, and the site without Redis."""
+"""The Redis settings, the site without Redis, and what others write to Redis."""
 
+import os
+import pickle
+from pathlib import Path
 from ssl import CERT_REQUIRED
 from typing import NoReturn
 from unittest import mock
@@ -7,8 +10,12 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
+from django.conf import settings as current
+from django.contrib.sessions.backends.cached_db import KEY_PREFIX
+from django.core.cache import cache
 from django.test import Client
 from django.urls import Resolver404, resolve
+from django_redis import get_redis_connection
 from kombu.exceptions import OperationalError
 from pytest_django import DjangoCaptureOnCommitCallbacks
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -87,3 +94,33 @@ def test_without_redis_it_is_ready_and_says_so(
     reason = "Error 111 connecting to redis.internal"
     assert caplog.messages == [f"Redis is unavailable, so tasks are refused and nothing is cached: {reason}"]
     assert client.get("/readyz").status_code == 200
+
+
+class Code:
+    """An object whose pickle creates a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file."""
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, int]]:
+        """Call os.open."""
+        return os.open, (str(self.path), os.O_CREAT)
+
+
+@pytest.mark.django_db
+def test_what_others_write_to_redis_is_data_and_never_code(client: Client, tmp_path: Path) -> None:
+    """A planted pickle does not run, also not as a session, and counts as not found."""
+    client.force_login(User.objects.create_superuser("ada"))
+    session = f"{KEY_PREFIX}{client.cookies[current.SESSION_COOKIE_NAME].value}"
+    assert cache.get(session)["_auth_user_id"]
+    for key in ("page", session):
+        get_redis_connection().set(cache.make_key(key), pickle.dumps(Code(tmp_path / "ran")))
+        assert get_redis_connection().exists(cache.make_key(key)), "the key is that of the cache"
+    assert cache.get("page", "nothing") == "nothing"
+    assert cache.get_many(["page"]) == {}
+    assert client.get("/admin/").status_code == 200, "the session comes from the database"
+    assert not (tmp_path / "ran").exists()
+    value = {"text": "Ærø", "number": 1.5, "list": [1, None, True]}
+    cache.set("page", value)
+    assert cache.get("page") == value

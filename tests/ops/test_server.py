@@ -18,3 +18,8 @@ def test_nothing_waits_for_ever() -> None:
     limits = load(PRODUCTION)["LIMITS"]
     assert all(limits.values())
     assert load(PRODUCTION | {"DATABASE_LOCK_TIMEOUT": "7"})["LIMITS"] != limits
+
+
+def test_a_password_may_hold_any_character() -> None:
+    url = f"{SCHEME}://app:p%40ss%2Fw%25%24%26@database/app"
+    assert load(PRODUCTION | {"DATABASE_URL": url})["DATABASES"]["default"]["PASSWORD"] == "p@ss/w%$&"

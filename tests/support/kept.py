@@ -16,8 +16,8 @@ Files = Mapping[str, str]
 # How many lines of each release's settings.py conflict with an update if a team has edited them. To avoid more of them,
 # keep each setting on one line, and end a list with a line that never changes. If more are justified, raise the number.
 SETTINGS = {
-    "v0.1.0": {"sqlite": 100, "postgres": 97, "mysql": 98, "mariadb": 98},
-    "v0.2.0": {"sqlite": 92, "postgres": 87, "mysql": 90, "mariadb": 90},
+    "v0.1.0": {"sqlite": 137, "postgres": 134, "mysql": 135, "mariadb": 135},
+    "v0.2.0": {"sqlite": 134, "postgres": 129, "mysql": 132, "mariadb": 132},
 }
 
 

@@ -26,8 +26,13 @@ from tools.lock import compile_locks
 
 SIGN_IN_BY_TOKEN = """
 from accounts.models import User
-from rest_framework.authtoken.models import Token
-print(Token.objects.create(user=User.objects.create_user("%s")).key)
+user = User.objects.create_user("%s")
+try:
+    from knox.models import AuthToken
+    print(AuthToken.objects.create(user)[1])
+except ImportError:  # a release before 1.0
+    from rest_framework.authtoken.models import Token
+    print(Token.objects.create(user=user).key)
 """
 SIGN_IN_BY_SESSION = """
 from accounts.models import User
