@@ -107,4 +107,4 @@ class TokenViewSet(ListModelMixin, DestroyModelMixin, GenericViewSet[AuthToken])
 
     def get_queryset(self) -> QuerySet[AuthToken]:
         """Return your tokens that have not expired."""
-        return super().get_queryset().filter(user__pk=self.request.user.pk, expiry__gt=now())
+        return super().get_queryset().filter(user__pk=self.request.user.pk).exclude(expiry__lte=now())

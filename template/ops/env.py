@@ -115,8 +115,9 @@ def secret(name: str, *, default: str = "", advice: str = "", length: int = 0) -
             value = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{name}_FILE cannot be read ({error}).") from None
-    if value := value.strip():
-        register_secret(value)
+    value = value.strip()
+    for each in {value, *value.split()}:
+        register_secret(each)
     if not DEBUG and PLACEHOLDER.search(value):
         raise ConfigurationError(f"{name} is a placeholder. {advice or 'Set it to a real secret.'}")
     if advice and not (value or default):

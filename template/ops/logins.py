@@ -48,8 +48,11 @@ class Hasher(PBKDF2PasswordHasher):
 
 def network_of(request: HttpRequest) -> str | None:
     """Return the address that failed logins are counted for. For IPv6 it is the /64 network, which one client owns."""
+    sent = request.META.get("REMOTE_ADDR", "")
+    if sent.startswith("[") or sent.count(":") == 1:  # some proxies add the port
+        sent = sent.rpartition(":")[0].strip("[]")
     try:
-        address = ip_address(request.META.get("REMOTE_ADDR", ""))
+        address = ip_address(sent)
     except ValueError:
         return None
     if address.version == 4:

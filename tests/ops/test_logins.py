@@ -85,6 +85,8 @@ def test_a_lockout_is_one_record_that_says_who(caplog: pytest.LogCaptureFixture)
         ("::ffff:192.0.2.1", "192.0.2.1"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
         ("fe80::1%eth0", "fe80::"),
+        ("192.0.2.1:4711", "192.0.2.1"),
+        ("[2001:db8:1:2::1]:4711", "2001:db8:1:2::"),
         ("unknown", None),
         ("", None),
     ],
