@@ -201,16 +201,16 @@ def render_project(copie: Copie, engine: Engine, combination: Combination, templ
 
 def own_project(path: Path, combination: Combination, engine: Engine) -> Project:
     """Return the rendered project in `path`, owned by an unprivileged user."""
-    project = Project(path, combination, engine, {"PORT": "0", "HOST_UID": "1000", "HOST_GID": "1000"})
+    project = Project(path, combination, engine, {"PORT": "0"})
     project.environment["UV_EXCLUDE_NEWER"] = "false"  # this machine's index may not tell upload times
-    if os.getuid() == 0:  # containers write as an unprivileged user, who must own these files
+    if os.getuid() == 0:  # containers write as the owner of these files, and most teams are not root
         subprocess.run(["chown", "--recursive", "1000:1000", project.path], check=True)
         project.environment |= {
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": "safe.directory",
             "GIT_CONFIG_VALUE_0": "*",
         }
-    else:
+    else:  # for releases before 1.0, whose containers write as user 1000 by default
         project.environment |= {"HOST_UID": str(os.getuid()), "HOST_GID": str(os.getgid())}
     return project
 
