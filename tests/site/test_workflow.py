@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import time
@@ -28,6 +29,9 @@ pytestmark = pytest.mark.rotates(
         "template/Makefile.jinja",
         "template/README.md.jinja",
         "template/compose.yaml.jinja",
+        "template/ops/management/commands/startapp.py",
+        "template/ops/testing.py.jinja",
+        "template/scripts/dev.sh",
     ],
 )
 
@@ -43,6 +47,45 @@ class Post(models.Model):
 
     def __str__(self) -> str:
         return self.title
+'''
+# As Django's documentation has it.
+ADMIN = '''"""Posts in the admin."""
+
+from django import forms
+from django.contrib import admin
+
+from blog.models import Post
+
+
+class PostForm(forms.ModelForm):
+    """A form for posts."""
+
+    class Meta:
+        """Its fields."""
+
+        model = Post
+        fields = ["title"]
+
+
+@admin.register(Post)
+class PostAdmin(admin.ModelAdmin):
+    """Posts."""
+
+    list_display = ["title"]
+    form = PostForm
+'''
+TESTS = '''"""Tests of posts."""
+
+from django.test import TestCase
+
+from blog.models import Post
+
+
+class PostTests(TestCase):
+    """Posts."""
+
+    def test_an_untitled_post(self) -> None:
+        self.assertEqual(str(Post()), "")
 '''
 CANARY = "canary-5d1e8c"
 KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
@@ -108,25 +151,85 @@ def test_only_this_machine_can_reach_it(team: Project) -> None:
             assert all(each["HostIp"] == "127.0.0.1" for each in bindings or [])
 
 
+def owner(team: Project) -> int:
+    """Return the user id of a project's owner."""
+    return (team.path / "manage.py").stat().st_uid
+
+
 def test_a_new_app(team: Project) -> None:
-    team.run("docker", "compose", "run", "--rm", "web", "python", "manage.py", "startapp", "blog")
-    owner = int(team.environment["HOST_UID"])
-    assert {path.stat().st_uid for path in (team.path / "blog").rglob("*")} == {owner}
-    team.edit("config/settings.py", "INSTALLED_APPS = [\n", 'INSTALLED_APPS = [\n    "blog",\n')
-    (team.path / "blog" / "models.py").write_text(MODEL, encoding="utf-8")
+    team.run("make", "startapp", "NAME=blog")
+    assert {path.stat().st_uid for path in (team.path / "blog").rglob("*")} == {owner(team)}
+    for name, text in {"models.py": MODEL, "admin.py": ADMIN, "tests.py": TESTS}.items():
+        (team.path / "blog" / name).write_text(text, encoding="utf-8")
     forgotten = team.run("make", "test", fails=True)
-    assert "add the lines to .dockerignore" in forgotten
-    assert "!blog" in forgotten
-    team.edit(".dockerignore", "!accounts\n", "!accounts\n!blog\n")
+    assert "ERROR: models have changed in blog: run `make makemigrations`." in forgotten
+    assert len(forgotten.split("\n")) < 6, "pages, not a line"
     team.run("make", "makemigrations")
     migration = team.path / "blog" / "migrations" / "0001_initial.py"
-    assert migration.stat().st_uid == owner
+    assert migration.stat().st_uid == owner(team)
     team.run("make", "migrate")
-    team.run("make", "test")
+    assert "blog/tests.py ." in team.run("make", "test")
+    assert "1 passed" in team.run("make", "test", "ARGS=blog -k untitled")
     team.run("make", "format")
     team.run("make", "lint")
     team.run("make", "build")
     assert "blog" in team.docker("run", "--rm", team.slug, "ls", "/app")
+
+
+def test_a_forgotten_line_is_said(team: Project) -> None:
+    team.edit(".dockerignore", "!blog\n", "")
+    said = team.run("make", "test", "ARGS=tests/test_project.py", fails=True)
+    assert "not in the image: add to .dockerignore, a line each, !blog" in said
+    team.edit(".dockerignore", "!accounts\n", "!accounts\n!blog\n")
+
+
+def test_lint_runs_all_its_tools(team: Project) -> None:
+    path = team.path / "blog" / "views.py"
+    path.write_text("import os\nx : int = 'ship'\n", encoding="utf-8")
+    team.run("chown", f"{owner(team)}", str(path))
+    said = team.run("make", "lint", fails=True)
+    assert "F401" in said
+    assert "would be reformatted" in said
+    assert "Incompatible types" in said
+    team.run("make", "format")
+    assert path.read_text(encoding="utf-8") == 'x: int = "ship"\n'
+    path.unlink()
+
+
+def test_what_it_writes_belongs_to_the_owner_of_the_folder(team: Project) -> None:
+    """By make or by Compose alone, in a container that runs or in a new one; the data moves along with the folder."""
+    usual = owner(team)
+    services = {"web", "worker", "beat"} & set(team.compose("config", "--services").split())
+    lists = {team.path / name: (team.path / name).read_text() for name in ("config/settings.py", ".dockerignore")}
+    for uid in (1001, 0, usual) if os.getuid() == 0 else (usual,):
+        if uid != owner(team):
+            team.run("chown", "--recursive", f"{uid}:{uid}", ".")
+        team.run("docker", "compose", "run", "--rm", "web", "python", "manage.py", "startapp", "one")
+        team.compose("restart", "--timeout", "5", *services)
+        team.wait_answering(team.container("web"))
+        team.compose("exec", "-T", "web", "python", "manage.py", "startapp", "two")
+        team.run("make", "startapp", "NAME=three")
+        for name in ("one", "two", "three"):
+            assert {path.stat().st_uid for path in (team.path / name).rglob("*")} == {uid}, name
+        code = f"from accounts.models import User; User.objects.create_user('user-{uid}'); print(User.objects.count())"
+        assert team.run("make", "--silent", "manage", f'ARGS=shell --no-imports -c "{code}"').strip().isdigit()
+        # Beat's files come and go.
+        strangers = f"find /data ! -user {uid} 2> /dev/null || true"
+        assert team.compose("exec", "-T", "web", "sh", "-c", strangers) == ""
+        for path, text in lists.items():
+            path.write_text(text, encoding="utf-8")
+        team.run("rm", "-r", "one", "two", "three")
+
+
+def test_variables_in_a_file_are_used(team: Project) -> None:
+    url = "sqlite:////tmp/other.sqlite3" if team.database == "sqlite" else urls(team)["DATABASE_URL"] + "?from=.env"
+    (team.path / ".env").write_text(f"DATABASE_URL={url}\r\nDEBUG=0\r\n", encoding="utf-8", newline="")
+    try:
+        said = team.compose("run", "--rm", "--no-deps", "web", "env")
+        assert f"DATABASE_URL={url}\n" in said
+        assert "DEBUG=0\n" in said
+    finally:
+        (team.path / ".env").unlink()
 
 
 def test_an_account_is_made_at_the_prompt(team: Project) -> None:
@@ -225,7 +328,8 @@ def test_a_new_dependency(team: Project) -> None:
     assert re.fullmatch(r"humanize none -> \S+\n", team.run("make", "lock"))
     for lock in ("requirements.txt", "requirements-dev.txt"):
         assert "humanize==" in (team.path / lock).read_text(encoding="utf-8")
-        assert (team.path / lock).stat().st_uid == int(team.environment["HOST_UID"])
+        assert (team.path / lock).stat().st_uid == owner(team)
+    assert "ERROR: humanize>=4: not in the image. Run `make lock`, then" in team.run("make", "test", fails=True)
     assert "humanize" not in (team.path / "requirements-build.txt").read_text(encoding="utf-8")
     team.run("make", "build")
     team.docker("run", "--rm", team.slug, "python", "-c", "import humanize")
