@@ -71,7 +71,10 @@ def lock(database: BaseDatabaseWrapper) -> Iterator[None]:
             logger.warning("The migration lock was lost too early: %s", " ".join(str(error).split()))
 
     with closing(session):
-        wait_until(acquire)
+        try:
+            wait_until(acquire)
+        except OperationalError as error:
+            raise CommandError(f"The database cannot be used: {' '.join(str(error).split())}") from None
         session.inc_thread_sharing()
         keeper = threading.Thread(target=keep_alive, daemon=True)
         keeper.start()
