@@ -40,7 +40,9 @@ class Site(Production):
     def python(self, code: str) -> str:
         """Run Python in the web container, with Django loaded."""
         command = ("python", "manage.py", "shell", "--no-imports", "-c", code)
-        return self.project.docker("exec", f"{self.slug}-production-web-1", *command).strip()
+        front = self.project.path / "data" / "front" / "web"  # releases up to v0.2.0 have none
+        web = front.read_text(encoding="utf-8").strip() if front.exists() else f"{self.slug}-production-web-1"
+        return self.project.docker("exec", web, *command).strip()
 
     def add_rows(self) -> None:
         """Create two accounts and an upload."""

@@ -28,7 +28,7 @@ from tests.support.project import clean_up, free_port, make_project, until
 pytestmark = pytest.mark.rotates(
     seconds=200,
     touched_by=[
-        *("*compose.production*", "*Caddyfile*", "hooks/deploy/compose.sh", "*/production.sh*", "hooks/production/*"),
+        *("*compose.production*", "*Caddyfile*", "hooks/deploy/*.sh", "*/production.sh*", "hooks/production/*"),
         "tests/support/production.py",
     ],
 )
@@ -352,7 +352,7 @@ def test_a_failing_migration_leaves_the_old_version_serving(site: Production) ->
     site.project.commit("Break a migration")
     site.project.environment.pop("TAG")
     said = site.make("deploy", fails=True)
-    assert "The migrations failed, and the running version stays up: see the message above" in said
+    assert f"The migrations failed, and {good} stays up: see the message above" in said
     site.project.environment["TAG"] = good
     assert site.compose("ps", "--quiet", "web").strip() == web
     assert site.status("/") == 200

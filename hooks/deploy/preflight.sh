@@ -1,0 +1,20 @@
+version=$(docker version --format '{% raw %}{{.Server.Version}}{% endraw %}') || stop "Docker does not answer: see the message above"
+[ "$(printf '%s\n' 28.5 "$version" | sort --version-sort | head -n 1)" = 28.5 ] || stop "Docker $version is too old: install 28.5 or newer"
+for folder in data "$(docker info --format '{% raw %}{{.DockerRootDir}}{% endraw %}')"; do
+    free=$(df --output=avail --block-size=1M "$folder" 2> /dev/null | tail -n 1 | tr -d ' ')
+    [ "${free:-1000}" -ge 1000 ] || stop "Only $free MB are free on the disk of $folder: free 1000 MB"
+done
+http=$(setting HTTP_PORT) https=$(setting HTTPS_PORT)
+for port in "${http:-80}" "${https:-443}"; do
+    docker port "$(containers caddy)" 2> /dev/null | grep -q ":$port$" ||
+        # In /proc, a socket that listens has its port in hexadecimal and the state 0A.
+        ! grep -qis ":$(printf %04x "$port") [0-9a-f]*:0000 0a " /proc/net/tcp /proc/net/tcp6 ||
+        stop "Another program uses port $port: stop it, or set HTTP_PORT and HTTPS_PORT in production.env"
+done
+network=$project-production_frontend
+if ! docker network inspect "$network" > /dev/null 2>&1; then
+    subnet=$(setting FRONTEND_SUBNET)
+    docker network create --subnet "${subnet:-10.213.57.0/28}" "$network-free" > /dev/null ||
+        stop "The network cannot have the subnet ${subnet:-10.213.57.0/28}: set FRONTEND_SUBNET in production.env to one that is free"
+    docker network rm "$network-free" > /dev/null
+fi
