@@ -29,7 +29,7 @@ pytestmark = pytest.mark.rotates(
 DEPLOYS = 10
 BROKEN = {
     "it crashes on import": 'echo "raise RuntimeError" >> config/wsgi.py',
-    "its home page fails": 'echo "raise RuntimeError" >> config/urls.py',
+    "its home page fails": 'echo "{% nonsense %}" >> templates/home.html',
     "it listens where no one asks": "true; ENV=GRANIAN_PORT=8001",
     "its migration fails": (
         "printf 'from django.db import migrations\\nclass Migration(migrations.Migration):\\n"
