@@ -31,7 +31,7 @@ def test_signing_in_takes_the_right_password(client: Client) -> None:
     assert client.post("/admin/login/", form | {"password": "correct horse"}).status_code == 302
 
 
-def test_guessing_a_password_locks_out_who_guesses(client: Client) -> None:
+def test_wrong_passwords_lock_out_their_address(client: Client) -> None:
     User.objects.create_superuser("ada", password="correct horse")
     form = {"username": "ada", "password": "battery staple", "next": "/admin/"}
     answers = [client.post("/admin/login/", form).status_code for _ in range(settings.AXES_FAILURE_LIMIT)]

@@ -172,7 +172,7 @@ def test_each_kind_has_a_folder_and_what_is_there_stays(host: Host) -> None:
     assert (data / FILES[host.database][0]).exists()
 
 
-def test_nobody_else_can_read_it(host: Host) -> None:
+def test_other_users_cannot_read_it(host: Host) -> None:
     for path in (host.path / "data", host.path / "data" / "site", host.path / "backups", host.path / "secrets"):
         path.chmod(0o755)
     host.deploys()

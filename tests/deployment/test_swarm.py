@@ -136,7 +136,7 @@ class Steady(Load):
 
 
 def remove(project: Project) -> None:
-    """Remove the project's stack under either of its names, and all that belongs to it."""
+    """Remove the project's stack under either of its names, and everything that belongs to it."""
     for slug in (project.slug, f"too-{project.slug}"):
         project.run("sh", "-c", f"docker stack rm --detach=false {slug} || true")
         for what, chosen in (

@@ -46,7 +46,7 @@ def test_passwords_cannot_be_guessed_quickly(client: Client, monkeypatch: pytest
     assert [answer.status_code for answer in answers] == [400, 400, 429]
 
 
-def test_guessing_a_password_locks_out_who_guesses(client: Client, ada: User) -> None:
+def test_wrong_passwords_lock_out_their_address(client: Client, ada: User) -> None:
     form = {"username": "ada", "password": "guess"}
     answers = [client.post("/api/v1/token/", form).status_code for _ in range(settings.AXES_FAILURE_LIMIT)]
     assert answers == [400] * (settings.AXES_FAILURE_LIMIT - 1) + [429]

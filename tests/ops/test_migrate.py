@@ -49,7 +49,7 @@ def test_a_look_need_not_wait(other: ExitStack, monkeypatch: pytest.MonkeyPatch,
     call_command("migrate", option, verbosity=0)
 
 
-def test_one_that_fails_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_fails_releases_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrate, "LOCK_TIMEOUT", 5)
     with pytest.raises(CommandError, match="nonsense"):
         call_command("migrate", "nonsense", verbosity=0)

@@ -29,7 +29,7 @@ def owns_its_database_alone(site: Production, *superusers: str) -> None:
     ):
         with pytest.raises(CommandError, match="permission denied"):
             site.python(QUERY.format(refused))
-    # And nobody logs in from elsewhere as those who can.
+    # The superusers cannot log in from other containers.
     for role in superusers:
         with pytest.raises(CommandError, match=r"authentication failed|not permitted to log in"):
             site.python(

@@ -121,7 +121,7 @@ volumes:
             "make help               # all there is\n```\n",
             "make help               # all there is\n```\n\nAda knows more.\n",
         ),
-        ("", "\n## Ours\n\nOn Fridays nobody deploys.\n"),
+        ("", "\n## Ours\n\nNo deploys on Fridays.\n"),
     ],
     "static/site.css": [("", "h1 {\n  color: rebeccapurple;\n}\n")],
     "templates/home.html": [("", "{# Ours. #}\n")],

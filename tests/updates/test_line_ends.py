@@ -87,7 +87,7 @@ def test_an_edit_next_to_a_change(
 
 
 def test_an_edit_next_to_a_later_change(newer: Path, tmp_path: Path, crlf: dict[str, str]) -> None:
-    """From a release that has .gitattributes, nobody needs to do anything."""
+    """Updating from a release that has .gitattributes takes no extra step."""
     project = render(newer, tmp_path / "project", matrix.default_combination().data, "v98.0.0")
     for path, ours in ((newer / "template" / "manage.py", ""), (project / "manage.py", "# Ours.\n")):
         opening, blank, rest = path.read_text(encoding="utf-8").partition("\n\n")
