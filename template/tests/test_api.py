@@ -30,7 +30,7 @@ def test_without_a_login_it_is_401(client: Client, path: str) -> None:
     assert answer["WWW-Authenticate"] == "Token"
 
 
-def test_a_token_opens_it(client: Client, ada: User) -> None:
+def test_a_token_authenticates(client: Client, ada: User) -> None:
     assert client.post("/api/v1/token/", {"username": "ada", "password": "guess"}).status_code == 400
     answer = client.post("/api/v1/token/", {"username": "ada", "password": "correct horse"})
     headers = {"authorization": f"Token {answer.json()['token']}"}
