@@ -77,16 +77,28 @@ def number(name: str, *, default: int, minimum: int = 0) -> int:
     return value
 
 
+GATEWAYS: set[str] = set()  # the host's addresses in Docker's networks
+
+
 def networks(name: str) -> list[str]:
-    """Return a comma-separated list of networks, which is empty by default."""
-    found = [each.strip() for each in env.list(name, default=[])]
-    for each in found:
+    """Return a comma-separated list of networks, which is empty by default.
+
+    In one that is marked as `docker:`, the first address is the host's: it is left out, and added to GATEWAYS.
+    """
+    found: list[str] = []
+    for each in env.list(name, default=[]):
         try:
-            ip_network(each)
+            network: Any = ip_network(each.strip().removeprefix("docker:"))
         except ValueError as error:
             raise ConfigurationError(
                 f"{name} is not a list of networks ({error}). Set it to something like 10.0.0.0/8,192.0.2.7."
             ) from None
+        if each.strip().startswith("docker:"):
+            gateway = network[min(1, network.num_addresses - 1)]
+            GATEWAYS.add(str(gateway))
+            found += map(str, network.address_exclude(ip_network(gateway)))
+        else:
+            found.append(each.strip())
     return found
 
 

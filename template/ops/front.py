@@ -131,7 +131,7 @@ class Front:
         """Answer a request."""
         if scope["path"] == "/livez":
             await reply(send, 200, PLAIN, b"ok\n")
-        elif scope["path"] == "/readyz":
+        elif scope["path"] == "/readyz" and b"x-forwarded-for" not in dict(scope["headers"]):
             status, text = await ready()
             await reply(send, status, PLAIN, text.encode())
         else:
@@ -162,6 +162,8 @@ class Exchange:
     async def run(self) -> None:
         """Pass the request to the site and the response to the client; RefusedError if the request is refused."""
         sent = dict(self.scope["headers"])
+        if b"x-too-large" in sent:  # says the Caddyfile, and sends no body
+            raise RefusedError(413, "The request is too large.")
         if b"content-length" in sent or b"transfer-encoding" in sent:
             if int(sent.get(b"content-length", 0)) > self.front.max_body:
                 raise RefusedError(413, "The request is too large.")

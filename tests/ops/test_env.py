@@ -65,6 +65,13 @@ def test_a_value_of_another_form_is_refused(name: str, value: str) -> None:
     assert refusal(PRODUCTION | {name: value}).startswith(f"{name} ")
 
 
+def test_the_gateway_of_a_docker_network_is_not_trusted() -> None:
+    settings = load(PRODUCTION | {"TRUSTED_PROXIES": "docker:10.1.2.0/30,docker:fd00::/126,docker:10.9.9.1,192.0.2.1"})
+    assert sorted(settings["TRUSTED_PROXIES"]) == sorted(
+        ["10.1.2.0/32", "10.1.2.2/31", "fd00::/128", "fd00::2/127", "192.0.2.1"]
+    )
+
+
 @pytest.mark.parametrize("url", ["nonsense", "oracle://a:b@c/d", "http://[", "/data/db"])
 def test_another_database_is_refused(url: str) -> None:
     line = refusal(PRODUCTION | {"DATABASE_URL": url})

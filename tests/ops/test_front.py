@@ -165,6 +165,7 @@ def test_a_body_that_is_cut_off_or_too_large_is_refused() -> None:
         cut.leaves()
         assert await cut.answer() == 400
         assert await Client(app, content_length="101").answer() == 413
+        assert await Client(app, method="GET", x_too_large="yes").answer() == 413
         chunked = Client(app, transfer_encoding="chunked")
         chunked.sends(b"a" * 101, more=True)
         assert await chunked.answer() == 413
