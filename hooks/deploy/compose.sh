@@ -9,10 +9,8 @@ exec < /dev/null
 for secret in {{ 'secret_key database_password database_url' if has_database_server else 'secret_key' }}{{ ' redis.conf redis_url' if use_celery }}; do
     [ -s "secrets/$secret" ] || stop "secrets/$secret is missing or empty: run make secrets"
 done
-line=$(grep -nE "^[A-Za-z_]+=([^'].*[^\\\$])?\\$[A-Za-z_{]" production.env | head -n 1)
-[ -z "$line" ] || stop "production.env:${line%%:*} has a dollar sign, which Compose takes for a variable: write the value between single quotes"
-host=$(setting SITE_HOST)
-[ -n "$host" ] || stop "SITE_HOST is missing: add SITE_HOST=www.example.com to production.env"
+check_names
+use_ipv6
 
 APP_USER=$(stat -c %u:%g secrets/secret_key)
 [ "${APP_USER%%:*}" != 0 ] || stop "secrets/ belongs to root, but no container may run as root: run chown -R 10001:10001 secrets data"

@@ -17,14 +17,24 @@ setting() {
 for secret in secret_key database_password database_url{{ ' redis.conf redis_url' if use_celery }}; do
     [ -s "secrets/$secret" ] || stop "secrets/$secret is missing or empty: run make secrets"
 done
-[ -n "$(setting SITE_HOST)" ] || stop "SITE_HOST is missing: add SITE_HOST=www.example.com to production.env"
+{% include 'hooks/production/names.sh' %}
+
+# Docker takes the values as they are: quotes and comments would become part of them.
+read_settings() {
+    odd=$(grep -nvE "^(#.*|[A-Za-z_][A-Za-z0-9_]*=(|[^\"'[:space:]]([^[:space:]]|[[:space:]]+[^#[:space:]])*))?$" production.env 2> /dev/null) || true
+    [ -z "$odd" ] || stop "production.env, line $(echo "$odd" | head -n 1 | cut -d : -f 1): write NAME=VALUE, without quotes, export, and spaces around the equals sign or at the end; a comment needs its own line"
+}
+
+check_names
 chmod go= production.env secrets
 # Read as Docker does: NAME=VALUE lines, without quotes.
 while IFS= read -r line; do
-    case "$line" in [A-Z]*=*) export "$line" ;; esac
+    case "$line" in SITE_HOST=*) ;; [A-Z]*=*) export "$line" ;; esac
 done < production.env
 
 STACK={{ project_slug }}
+# Visitors that Docker's own proxy forwards, such as those with IPv6, arrive with this address.
+GATEWAY=$(docker network inspect --format '{% raw %}{{(index .IPAM.Config 0).Gateway}}{% endraw %}' docker_gwbridge)
 
 # hash FILE: the end of its name in the Swarm
 hash() {
@@ -92,7 +102,7 @@ keep secret database_url secrets/database_url
 keep secret redis_conf secrets/redis.conf
 keep secret redis_url secrets/redis_url
 {% endif %}
-export STACK IMAGE SERVER
+export STACK IMAGE SERVER GATEWAY
 
 # Show progress in a terminal only: in a log it would be hundreds of lines.
 quiet=$([ -t 1 ] || echo --quiet)
@@ -157,5 +167,4 @@ fi
 for kind in config secret; do
     docker "$kind" ls --quiet --filter "label=site=$STACK" | while read -r each; do docker "$kind" rm "$each" > /dev/null 2>&1 || true; done
 done
-port=$(setting HTTPS_PORT)
-echo "$TAG is up at https://$(setting SITE_HOST)${port:+:$port}"
+echo "$TAG is up at $SITE_ADDRESS"

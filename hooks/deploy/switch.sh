@@ -1,6 +1,6 @@
 # answer PATH: print the status that the web container $new returns to Caddy
 answer() {
-    docker exec "$caddy" wget -S -O /dev/null -T 10 --header "Host: $host" --header "X-Forwarded-Proto: https" "http://$new:8000$1" 2>&1 |
+    docker exec "$caddy" wget -S -O /dev/null -T 10 --header "Host: $SITE_HOST" --header "X-Forwarded-Proto: https" "http://$new:8000$1" 2>&1 |
         sed -n 's/.*HTTP\/1.[01] \([0-9]*\).*/\1/p' | head -n 1
 }
 
@@ -11,7 +11,7 @@ import socket, ssl, sys
 context = ssl._create_unverified_context()
 with context.wrap_socket(socket.create_connection(("caddy", 443), 10), server_hostname=sys.argv[1]) as caddy:
     caddy.sendall(f"GET / HTTP/1.1\r\nHost: {sys.argv[1]}\r\nConnection: close\r\n\r\n".encode())
-    print(caddy.recv(100).split()[1].decode())' "$host" 2> /dev/null
+    print(caddy.recv(100).split()[1].decode())' "$SITE_HOST" 2> /dev/null
 }
 
 # ask SECONDS COMMAND...: repeat the command until it prints the status of a page; fail if $new exits
@@ -105,12 +105,11 @@ check
 {% endif %}
 (umask 022 && cp Caddyfile data/front/.next && mv data/front/.next data/front/Caddyfile)
 load || stop "Caddy does not take its Caddyfile$stays: see docker logs $caddy"
-ask 60 visit || stop "https://$host does not answer through Caddy$stays: see docker logs $caddy"
+ask 60 visit || stop "$SITE_ADDRESS does not answer through Caddy$stays: see docker logs $caddy"
 handed='' restarted='' serving=$new
 record "$TAG"
 trap 'stop "Interrupted, but $TAG is up: run make deploy again to complete it"' HUP INT TERM PIPE
 # The old version finishes its requests.
 only "$serving"
 compose up --detach --wait --remove-orphans || stop "$TAG is up, but another service does not become healthy: see its log"
-port=$(setting HTTPS_PORT)
-echo "$TAG is up at https://$host${port:+:$port}"
+echo "$TAG is up at $SITE_ADDRESS"

@@ -209,7 +209,13 @@ def test_it_is_deployed_with_one_command(site: Swarm) -> None:
 
 def test_every_container_is_hardened(site: Swarm) -> None:
     secrets = [file.read_text(encoding="utf-8").strip() for file in (site.project.path / "secrets").iterdir()]
-    for service in ("caddy", "web", "database", *(["worker", "beat", "redis"] if site.tasks("worker") else [])):
+    for service in (
+        "caddy",
+        "media",
+        "web",
+        "database",
+        *(["worker", "beat", "redis"] if site.tasks("worker") else []),
+    ):
         for container in site.tasks(service):
             text = site.project.docker("inspect", container)
             host = json.loads(text)[0]["HostConfig"]
@@ -218,7 +224,7 @@ def test_every_container_is_hardened(site: Swarm) -> None:
             assert host["Memory"] > 0, service
             assert not any(secret in text for secret in secrets), f"{service} shows a secret"
             status = site.project.docker("exec", container, "cat", "/proc/1/status")
-            assert "Uid:\t0\t" not in status or service == "caddy", service
+            assert "Uid:\t0\t" not in status or service in {"caddy", "media"}, service
 
 
 def test_the_application_owns_its_database_alone(site: Swarm) -> None:

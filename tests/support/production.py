@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 import threading
 import time
@@ -77,6 +78,13 @@ def any_certificate() -> ssl.SSLContext:
     return context
 
 
+def own_address() -> str:
+    """Return this machine's address in its network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+        route.connect(("192.0.2.1", 9))  # sends nothing
+        return str(route.getsockname()[0])
+
+
 @dataclass
 class Production:
     """A project that is deployed on this machine."""
@@ -135,13 +143,14 @@ class Production:
         method: str = "GET",
         headers: dict[str, str] | None = None,
         timeout: float = 30,
-        body: Iterator[bytes] | None = None,
+        body: Iterator[bytes] | bytes | None = None,
+        name: str = "localhost",
     ) -> tuple[int, dict[str, list[str]], bytes]:
         """Send a request to the site's public port; OSError or HTTPException if there is no response."""
-        connection = http.client.HTTPSConnection(
-            "localhost", self.https_port, timeout=timeout, context=any_certificate()
-        )
+        connection = http.client.HTTPSConnection("localhost", self.https_port, timeout=timeout)
         try:
+            raw = socket.create_connection(("localhost", self.https_port), timeout)
+            connection.sock = any_certificate().wrap_socket(raw, server_hostname=name)
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             found: dict[str, list[str]] = {}
