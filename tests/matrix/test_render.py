@@ -80,7 +80,7 @@ def test_the_command_line_needs_no_trust_and_tells_what_comes_next(tmp_path: Pat
 
 @pytest.mark.parametrize("password", ["p@ss/w%", "0123abcd"])
 def test_a_password_is_percent_encoded_in_urls(tmp_path: Path, password: str) -> None:
-    data = matrix.pick(database="postgres", use_celery=True, deploy="compose").data
+    data = matrix.pick(database="postgres", use_celery=True).data
     copier.run_copy(str(ROOT), tmp_path, data=data, vcs_ref="HEAD", defaults=True, quiet=True)
     secrets = tmp_path / "secrets"
     secrets.mkdir()

@@ -16,8 +16,8 @@ Files = Mapping[str, str]
 # How many lines of each release's settings.py conflict with an update if a team has edited them. To avoid more of them,
 # keep each setting on one line, and end a list with a line that never changes. If more are justified, raise the number.
 SETTINGS = {
-    "v0.1.0": {"sqlite": 137, "postgres": 134, "mysql": 135, "mariadb": 135},
-    "v0.2.0": {"sqlite": 134, "postgres": 129, "mysql": 132, "mariadb": 132},
+    "v0.1.0": {"sqlite": 161, "postgres": 158, "mysql": 159, "mariadb": 159},
+    "v0.2.0": {"sqlite": 162, "postgres": 158, "mysql": 160, "mariadb": 160},
 }
 
 

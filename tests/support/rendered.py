@@ -98,16 +98,17 @@ def every_variable_is_listed(project: Project) -> None:
     stacks = "".join(
         text for name, text in texts.items() if re.fullmatch(r"(deploy/)?(compose|stack)(\.\w+)?\.yaml", name)
     )
-    read |= set(re.findall(r"\$\{([A-Z_]+)", stacks))
-    read -= {"BUILDING", "APP_USER", "TAG", "COMPOSE_PROJECT_NAME"}  # set by the build, the scripts and Compose
-    read -= {
+    read |= set(re.findall(r"\$\{([A-Z0-9_]+)", stacks))
+    read -= {"BUILDING", "COMPOSE_PROJECT_NAME"}  # set by the build and by Compose
+    read -= {  # set by the scripts
+        *("APP_USER", "TAG", "SITE_NAMES", "SITE_ADDRESS", "HSTS", "FRONTEND_SUBNET6", "FRONTEND_IPV6"),
         "STACK",
         "SERVER",
         "DATABASE_REPLICAS",
         "BEAT_REPLICAS",
         *(name for name in read if name.endswith("_HASH")),
     }
-    listed = set(re.findall(r"(?m)^(?:# )?([A-Z_]+)=", texts[".env.example"]))
+    listed = set(re.findall(r"(?m)^(?:# )?([A-Z0-9_]+)=", texts[".env.example"]))
     assert {name for name in read if not re.search("_(CPUS|MEMORY)$", name)} <= listed, read - listed
 
 
