@@ -24,7 +24,7 @@ from tests.support.project import Answer, CommandError, Project, clean_up, get, 
 from tests.support.rendered import tool
 
 pytestmark = pytest.mark.rotates(
-    seconds=120,
+    seconds=200,
     touched_by=[
         "template/Makefile.jinja",
         "template/README.md.jinja",
