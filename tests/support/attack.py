@@ -9,8 +9,9 @@ from collections.abc import Callable
 from http.client import HTTPConnection
 from urllib.parse import urlencode
 
-# An address in the networks that the site trusts: it believes the X-Forwarded-For that is sent from here.
-PROXY = socket.gethostbyname(socket.gethostname())
+# This container's address in the network that the site trusts: it believes the X-Forwarded-For that is sent from here.
+with socket.create_connection(("caddy", 80)) as to_caddy:
+    PROXY = to_caddy.getsockname()[0]
 LOGIN = "/admin/login/"
 TOKEN = "c" * 32
 SECONDS = 6
