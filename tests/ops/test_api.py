@@ -67,9 +67,9 @@ def test_the_schema_and_its_pages_are_served(client: Client) -> None:
     assert "//cdn" not in page
 
 
-def sign_in(client: Client, password: str = "correct horse") -> str:
+def sign_in(client: Client) -> str:
     """Return a new token of ada's."""
-    answer = client.post("/api/v1/token/", {"username": "ada", "password": password})
+    answer = client.post("/api/v1/token/", {"username": "ada", "password": "correct horse"})
     assert answer.status_code == 200, answer.text
     assert answer["Cache-Control"] == "no-store"
     return str(answer.json()["token"])

@@ -112,4 +112,5 @@ def test_the_tasks_have_the_time_zone_of_the_site() -> None:
 
 def test_earlier_keys_are_read() -> None:
     assert load(PRODUCTION)["SECRET_KEY_FALLBACKS"] == []
-    assert load(PRODUCTION | {"SECRET_KEY_FALLBACKS": f"{KEY}1 {KEY}2"})["SECRET_KEY_FALLBACKS"] == [f"{KEY}1", f"{KEY}2"]
+    settings = load(PRODUCTION | {"SECRET_KEY_FALLBACKS": f"{KEY}1 {KEY}2"})
+    assert settings["SECRET_KEY_FALLBACKS"] == [f"{KEY}1", f"{KEY}2"]

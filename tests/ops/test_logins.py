@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from ops import logins
+from ops.env import THREADS
 
 pytestmark = pytest.mark.django_db
 
@@ -35,9 +36,9 @@ def busy() -> Iterator[None]:
         logins.places.release()
 
 
-def attempt(name: str, address: str, password: str = "guess") -> int:
+def attempt(name: str, address: str, word: str = "guess") -> int:
     """Return the status of a login: 302 if it succeeds, 200 if the password is wrong, 429 if it is refused."""
-    form = {"username": name, "password": password, "next": "/admin/"}
+    form = {"username": name, "password": word, "next": "/admin/"}
     return Client().post(LOGIN, form, REMOTE_ADDR=address).status_code
 
 
@@ -112,7 +113,7 @@ def test_a_hash_is_the_one_that_django_makes(settings: Settings) -> None:
     user = User(password=hashed)
     assert user.check_password(RIGHT)
     assert user.password == hashed
-    assert logins.places._value == max(1, logins.THREADS // 2), "each place is given back"
+    assert logins.places._value == max(1, THREADS // 2), "each place is given back"
 
 
 def test_a_new_secret_key_logs_no_one_out(client: Client, settings: Settings) -> None:
