@@ -82,7 +82,7 @@ class Site:
         self.services: dict[str, Any] = development
         self.commands = {name: service.get("command") for name, service in production.items()}
         self.variables = {
-            name: value
+            name: re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", value)  # its default
             for name, value in self.services["web"]["environment"].items()
             if re.fullmatch(r"(DATABASE|REDIS)_URL", name)
         }
