@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from ipaddress import IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -55,7 +55,7 @@ def network_of(request: HttpRequest) -> str | None:
         address = ip_address(sent)
     except ValueError:
         return None
-    if address.version == 4:
+    if isinstance(address, IPv4Address):
         return str(address)
     return str(address.ipv4_mapped or IPv6Network((address.packed, 64), strict=False).network_address)
 
