@@ -1,6 +1,8 @@
 # answer PATH: print the status that the web container $new returns to Caddy
 answer() {
-    docker exec "$caddy" wget -S -O /dev/null -T 10 --header "Host: $SITE_HOST" --header "X-Forwarded-Proto: https" "http://$new:8000$1" 2>&1 |
+    # By its IPv4 address: the site does not listen on IPv6, and wget tries only the first address of a name.
+    address=$(docker inspect --format "{% raw %}{{(index .NetworkSettings.Networks \"$network\").IPAddress}}{% endraw %}" "$new")
+    docker exec "$caddy" wget -S -O /dev/null -T 10 --header "Host: $SITE_HOST" --header "X-Forwarded-Proto: https" "http://$address:8000$1" 2>&1 |
         sed -n 's/.*HTTP\/1.[01] \([0-9]*\).*/\1/p' | head -n 1
 }
 
