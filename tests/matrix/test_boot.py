@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.plugin.selection import selected
 from tests.support import asked
 from tests.support.images import LOOK, UNCOMPILED
 from tests.support.project import Project, get
@@ -58,8 +59,10 @@ def test_its_content(site: Site, built: dict[str, Any]) -> None:
     assert seen["healthy"]
 
 
-@pytest.mark.covering
-def test_what_it_imports_has_bytecode(site: Site) -> None:
+def test_what_it_imports_has_bytecode(site: Site, pytestconfig: pytest.Config) -> None:
+    """In the covering combinations. As a parameter of its own, it would start each site a second time."""
+    if site.project.combination not in selected(pytestconfig, covering=True):
+        return
     modules = ["config.wsgi", "config.urls", "granian.server", "ops.serve", "http.client", "multiprocessing.spawn"]
     if site.project.combination.answers["use_celery"]:
         modules += ["celery.bin.celery", "celery.worker", "celery.beat"]
