@@ -10,7 +10,6 @@ for secret in {{ 'secret_key database_password database_url' if has_database_ser
     [ -s "secrets/$secret" ] || stop "secrets/$secret is missing or empty: run make secrets"
 done
 check_names
-use_ipv6
 
 APP_USER=$(stat -c %u:%g secrets/secret_key)
 [ "${APP_USER%%:*}" != 0 ] || stop "secrets/ belongs to root, but no container may run as root: run chown -R 10001:10001 secrets data"

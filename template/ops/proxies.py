@@ -14,8 +14,7 @@ logger = logging.getLogger(__name__)
 def warn(address: str) -> None:
     """Log, once per process, that visitors share an address."""
     logger.warning(
-        "Visitors share the address of Docker's gateway, %s, so wrong passwords do not lock it out. "
-        "Turn on IPv6 for Docker, then deploy again.",
+        "Visitors share the address of Docker's gateway, %s, so wrong passwords do not lock it out.",
         address,
     )
 

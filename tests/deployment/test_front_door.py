@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -279,37 +278,3 @@ def test_a_shared_address_is_not_locked_out(site: Production) -> None:
         }
         assert site.status("/admin/login/", method="POST", headers=fields, body=form.encode()) == 200
     assert f"Visitors share the address of Docker's gateway, {gateway}" in site.compose("logs", "web")
-
-
-@pytest.mark.skipif(not shutil.which("ip") or os.geteuid() != 0, reason="needs ip(8) and root")
-def test_visitors_with_ipv6_have_addresses_of_their_own(site: Production) -> None:
-    run = site.project.run
-    run("ip", "link", "add", "door0", "type", "veth", "peer", "name", "door1")
-    try:
-        run("ip", "netns", "add", "door")
-        run("ip", "link", "set", "door1", "netns", "door")
-        run("ip", "address", "add", "fd99::1/64", "dev", "door0", "nodad")
-        run("ip", "link", "set", "door0", "up")
-        for arguments in (
-            ["link", "set", "door1", "up"],
-            ["link", "set", "lo", "up"],
-            ["route", "add", "default", "via", "fd99::1"],
-        ):
-            if arguments[0] == "route":
-                run("ip", "-n", "door", "address", "add", "fd99::2/64", "dev", "door1", "nodad")
-                run("ip", "-n", "door", "address", "add", "fd99::3/64", "dev", "door1", "nodad")
-                arguments = ["-6", *arguments]
-            run("ip", "-n", "door", *arguments)
-        for address in ("fd99::2", "fd99::3"):
-            found = run(
-                *("ip", "netns", "exec", "door", "curl", "--silent", "--insecure", "--interface", address),
-                *(
-                    "--resolve",
-                    f"localhost:{site.https_port}:[fd99::1]",
-                    f"https://localhost:{site.https_port}/address/",
-                ),
-            )
-            assert found == address
-    finally:
-        run("ip", "link", "delete", "door0")
-        run("ip", "netns", "delete", "door")

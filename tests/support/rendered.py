@@ -101,7 +101,7 @@ def every_variable_is_listed(project: Project) -> None:
     read |= set(re.findall(r"\$\{([A-Z0-9_]+)", stacks))
     read -= {"BUILDING", "COMPOSE_PROJECT_NAME"}  # set by the build and by Compose
     read -= {  # set by the scripts
-        *("APP_USER", "TAG", "SITE_NAMES", "SITE_ADDRESS", "HSTS", "FRONTEND_SUBNET6", "FRONTEND_IPV6"),
+        *("APP_USER", "TAG", "SITE_NAMES", "SITE_ADDRESS", "HSTS"),
         "STACK",
         "SERVER",
         "DATABASE_REPLICAS",
