@@ -35,6 +35,8 @@ def test_no_file_of_the_template_is_mostly_conditions() -> None:
 def test_links_lead_to_files() -> None:
     """Those of this repository's own pages, to other files of it."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "tests").rglob("*.md")]
-    links = {(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))}
+    links = {
+        (page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    }
     assert len(links) > 5
     assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
