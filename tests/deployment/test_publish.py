@@ -21,7 +21,7 @@ from tests.support.project import Project, clean_up, make_project
 from tests.support.workflows import workflow
 
 pytestmark = pytest.mark.rotates(
-    seconds=250,
+    seconds=280,
     touched_by=[
         "template/.github/*",
         "tests/deployment/runner/*",

@@ -13,7 +13,7 @@ import pytest
 
 from tests.engine import Engine, EngineError, ImageUnavailable, debian, ensure_engine, ensure_image, images
 
-pytestmark = pytest.mark.rotates(seconds=80, touched_by=["tests/engine/*"])
+pytestmark = pytest.mark.rotates(seconds=150, touched_by=["tests/engine/*"])
 
 Docker = Callable[..., str]
 PASSWORD = "p'w\\d $x"

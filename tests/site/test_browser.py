@@ -18,6 +18,9 @@ from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 from tests.support.project import Project, clean_up, make_project
 
+pytestmark = pytest.mark.rotates(
+    seconds=60, touched_by=["template/templates/*", "template/static/*", "template/config/*", "template/ops/pages.py*"]
+)
 REPORTS = ROOT / "reports"
 
 

@@ -16,7 +16,7 @@ from tests.support.matrix import Combination
 from tests.support.project import Project, clean_up, get, make_project
 
 pytestmark = pytest.mark.rotates(
-    seconds=40,
+    seconds=90,
     touched_by=[
         "*migrate.py*",
         "*sqlite_lock.py*",

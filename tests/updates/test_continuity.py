@@ -25,7 +25,7 @@ from tests.support.rendered import tool
 from tests.support.updates import milestones, render
 
 pytestmark = pytest.mark.rotates(
-    seconds=190,
+    seconds=400,
     touched_by=[
         *("template/*compose*", "hooks/docker/*", "hooks/deploy/compose.sh", "hooks/secrets/files.sh"),
         *("template/*/migrations/*", "hooks/compose/*", "hooks/production/*", "hooks/moved.py"),

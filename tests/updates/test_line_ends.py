@@ -10,6 +10,8 @@ from tests.support import matrix
 from tests.support.releases import commit_all, releases
 from tests.support.updates import edit, files, release, render, run, update
 
+pytestmark = pytest.mark.rotates(seconds=28, touched_by=["*.gitattributes*", "template/scripts/*", "hooks/secrets/*"])
+
 
 @pytest.fixture
 def crlf(tmp_path: Path) -> dict[str, str]:

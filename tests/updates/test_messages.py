@@ -15,6 +15,7 @@ from tests.support import matrix
 from tests.support.releases import IDENTITY, commit_all, git, known, releases
 from tests.support.updates import KEPT, answer, append, files, left_behind, release, render, run, update
 
+pytestmark = pytest.mark.rotates(seconds=60, touched_by=["copier.yml", "hooks/*.jinja", "tests/support/updates.py"])
 MARKER = "'^<<<<<<< before updating'"
 
 

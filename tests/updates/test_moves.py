@@ -13,6 +13,8 @@ from tests.support.matrix import ROOT
 from tests.support.releases import commit_all, git, known, releases
 from tests.support.updates import EDITS, prove, render, update
 
+pytestmark = pytest.mark.rotates(seconds=30, touched_by=["copier.yml", "hooks/moved.py", "tests/support/updates.py"])
+
 
 @pytest.fixture
 def moving(template: Path, tmp_path: Path) -> tuple[Path, str]:

@@ -16,6 +16,7 @@ from tests.support.releases import commit_all, git
 from tests.support.updates import append, release, render, run
 from tests.support.workflows import filled_in, value, workflow
 
+pytestmark = pytest.mark.rotates(seconds=36, touched_by=["*/update.yml", "tests/support/workflows.py"])
 TOKEN = "the-token-that-may-write"
 # Stand-ins for a runner's tools. Those that run fetched code log everything that it could read.
 TOOLS = {
