@@ -16,27 +16,33 @@ APP_USER=$(stat -c %u:%g secrets/secret_key)
 
 mkdir -p data
 alone 0
-running=$(latest)
 {% include 'hooks/deploy/preflight.sh' %}
 
+named=${TAG:-} was='' pull=${PULL:-$(setting PULL)}
 if [ "$task" = rollback ]; then
-    TAG=${2:-}
-    [ -n "$TAG" ] || stop "Which version? Run make rollback TAG=...; data/releases lists the tags"
+    named=${2:-} pull=0
+    [ -n "$named" ] || stop "Which version? Run make rollback TAG=...; data/releases lists the tags"
+    # By its tag, or by the id of an image, if a version has had several.
+    was=$(awk -v named="$named" '$2 == named || index($3, "=" named) { line = $0 } END { print line }' data/releases 2> /dev/null | cut -d ' ' -f 2-)
+    TAG=${was%% *}
+    TAG=${TAG:-$named}
 else
-    [ -n "${TAG:-}" ] || [ -z "$(git status --porcelain)" ] || stop "There are uncommitted changes: commit them, because a version is a commit"
-    TAG=${TAG:-$(git rev-parse --short=12 HEAD)}
+    [ -n "$named" ] || [ -z "$(git status --porcelain)" ] || stop "There are uncommitted changes: commit them, because a version is a commit"
+    TAG=${named:-$(git rev-parse --short=12 HEAD)}
 fi
 export APP_USER TAG
 
-stays="${running:+, and $running stays up}" settled='' handed='' restarted=''
+stays='' running='' ran='' made='' settled='' handed='' restarted=''
 # Put back what a deploy that fails or is interrupted has changed.
 leave() {
     status=$?
     trap - EXIT
     trap '' HUP INT TERM PIPE
     set +e
+    again $ran
     [ -z "$handed" ] || take_back
     [ -z "$settled" ] || only "$serving"
+    [ -z "$made" ] || docker image rm "$image" > /dev/null 2>&1
 {% if use_celery %}
     [ -z "$restarted" ] || [ -z "$running" ] || TAG=$running compose up --detach --no-deps worker beat
 {% endif %}
@@ -46,16 +52,11 @@ leave() {
 trap leave EXIT
 trap 'stop "Interrupted$stays"' HUP INT TERM PIPE
 
-image=$(setting IMAGE)
-image=${image:-{{ project_slug }}}:$TAG
-if ! docker image inspect "$image" > /dev/null 2>&1; then
-    case "$image" in
-        */*) docker pull --quiet "$image" || stop "$image cannot be pulled$stays: check that it is published and that this host is logged in to the registry" ;;
-        *) [ "$task" = deploy ] || stop "There is no image $image: data/releases lists the tags"
-           docker build --secret id=index-url,env=INDEX_URL --secret id=ca-cert,env=CA_CERT \
-               --label "org.opencontainers.image.version=$TAG" --tag "$image" . || stop "The image of $TAG cannot be built$stays: see the message above" ;;
-    esac
-fi
+settle
+settled=1
+ran=$(images) running=$(latest)
+stays="${running:+, and $running stays up}"
+{% include 'hooks/deploy/images.sh' %}
 
 echo "$owned" > data/belongs-to
 # Created here, because Docker would create them as root.
@@ -65,16 +66,25 @@ touch data/releases{{ ' data/site/db.sqlite3' if not has_database_server }}
 # Earlier releases left these readable by every user of the host.
 chmod go= data $folders {{ 'data/site/db.sqlite3 ' if not has_database_server }}secrets production.env
 [ "$(id -u)" != 0 ] || chown -R "$APP_USER" data
-settle
-settled=1
 said=$(compose run --rm -T --no-deps caddy caddy validate --config - --adapter caddyfile < Caddyfile 2>&1) ||
     stop "Caddy refuses the Caddyfile or a setting in production.env$stays: $(echo "$said" | tail -n 1)"
+{% if servers %}
+# A newer image restarts its server.
+servers=$(compose config --services | grep -x{% for server in servers %} -e {{ server }}{% endfor %} || true)
+[ -z "$servers" ] || compose up --detach --wait $servers || {
+    reason=$(why $servers)
+    again $ran
+    [ -z "$ran" ] || compose up --detach $servers
+    stop "{{ servers | join(' or ') | capitalize }} does not become healthy$stays: $reason"
+}
+ran=$(images)
+{% endif %}
 {% if database == 'postgres' %}
 {% include 'hooks/production/owner.sh' %}
 {% endif %}
 
 if [ "$task" = deploy ]; then
-    compose run --rm -T migrate || stop "The migrations failed$stays: see the message above"
+    tell compose run --rm -T migrate || stop "The migrations failed$stays: $reason"
 fi
 
 {% include 'hooks/deploy/switch.sh' %}

@@ -35,10 +35,10 @@ check() {
     ask 5 answer / || refuse "answers its home page with status ${status:-0}"
 }
 
-# refuse REASON: stop, with the end of the log of the web container $new
+# refuse WHAT: stop, with the end of the log of the web container $new
 refuse() {
     docker logs --tail 20 "$new" >&2
-    stop "$TAG $1$stays: see its log above"
+    stop "$TAG $1$stays: $(docker logs --tail 100 "$new" 2>&1 | cause)"
 }
 
 # load: give Caddy its current settings and its Caddyfile, without closing a connection unless the settings have changed
@@ -96,7 +96,7 @@ new=$(containers web | grep -vx "$serving")
 restarted=1
 if ! compose up --detach --wait --no-deps worker beat; then
     compose logs --no-color --no-log-prefix --tail 20 worker beat >&2
-    stop "The worker or beat of $TAG does not become healthy$stays: see the log above"
+    stop "The worker or beat of $TAG does not become healthy$stays: $(why worker beat)"
 fi
 {% endif %}
 
@@ -108,10 +108,11 @@ check
 (umask 022 && cp Caddyfile data/front/.next && mv data/front/.next data/front/Caddyfile)
 load || stop "Caddy does not take its Caddyfile$stays: see docker logs $caddy"
 ask 60 visit || stop "$SITE_ADDRESS does not answer through Caddy$stays: see docker logs $caddy"
-handed='' restarted='' serving=$new
+handed='' restarted='' made='' ran='' serving=$new
 record "$TAG"
 trap 'stop "Interrupted, but $TAG is up: run make deploy again to complete it"' HUP INT TERM PIPE
 # The old version finishes its requests.
 only "$serving"
 compose up --detach --wait --remove-orphans || stop "$TAG is up, but another service does not become healthy: see its log"
+prune
 echo "$TAG is up at $SITE_ADDRESS"

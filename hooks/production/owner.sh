@@ -6,7 +6,6 @@ query() {
 
 # The role that PostgreSQL creates at its first boot stays a superuser. It is called app, so it gets another name and
 # cannot log in any more; a new role app, with the same password, owns only the database and its contents.
-compose up --detach --wait database || stop "The database does not become healthy: see its logs"
 if [ "$(echo "SELECT rolsuper FROM pg_roles WHERE rolname = 'app'" | query app)" = t ]; then
     schema=$(compose exec -T database pg_dump --username app --schema-only app < /dev/null) || stop "The database's schema cannot be read: see the message above"
     query app <<END

@@ -85,7 +85,7 @@ def nothing_is_left_unrendered(project: Project) -> None:
     for name, text in files(project.path).items():
         assert not re.search(r"[{%}]|\.jinja$", name), name
         if not re.search(r"\.html$|workflows/", name):  # Django's templates and GitHub's expressions look the same
-            docker = r"\{\{(\.\w|if \.|\(index \.|end\})"  # so do the templates of Docker's --format
+            docker = r"\{\{(\.\w|if \.|with \.|range \.|\(index \.|end\})"  # so do the templates of Docker's --format
             assert not re.search(r"\{\{|\{%|\{#|%\}", re.sub(docker, "", text)), name
         assert "copier" not in text.lower() or name in UPDATES, name
 
