@@ -192,6 +192,49 @@ class Production:
         )
 
 
+class Site(Production):
+    """A site whose versions are variants of one image, called good."""
+
+    def variant(self, tag: str, *lines: str) -> None:
+        """Build a version from the deployed one, with these further lines in its Dockerfile."""
+        text = "\n".join([f"FROM {self.project.slug}:good", "USER root", *lines, "USER 10001:10001", ""])
+        folder = self.project.path / "data" / "variant"
+        folder.mkdir(exist_ok=True)
+        (folder / "Dockerfile").write_text(text, encoding="utf-8")
+        self.project.docker("build", "--quiet", "--tag", f"{self.project.slug}:{tag}", str(folder))
+
+    def deploy(self, tag: str, fails: bool = False) -> str:
+        """Deploy a version, and return what was printed."""
+        with self.tagged(tag):
+            return self.make("deploy", fails=fails)
+
+    @contextmanager
+    def tagged(self, tag: str) -> Iterator[None]:
+        """Make `make deploy` deploy a version."""
+        before = self.project.environment.get("TAG", "good")
+        self.project.environment["TAG"] = tag
+        try:
+            yield
+        finally:
+            self.project.environment["TAG"] = before
+
+    def serving(self) -> str:
+        """Return the version of the container that Caddy sends requests to."""
+        name = (self.project.path / "data" / "front" / "web").read_text(encoding="utf-8").strip()
+        state = self.project.inspect(name)
+        assert state["State"]["Running"]
+        return str(state["Config"]["Image"]).rpartition(":")[2]
+
+    def releases(self) -> list[list[str]]:
+        """Return the words of each line in data/releases, without the time: the version, and its images."""
+        text = (self.project.path / "data" / "releases").read_text(encoding="utf-8")
+        return [line.split()[1:] for line in text.splitlines()]
+
+    def latest(self) -> str:
+        """Return the version that data/releases ends with."""
+        return self.releases()[-1][0]
+
+
 @dataclass
 class Load:
     """Four clients that write one number after the other, and record the responses."""
@@ -199,6 +242,7 @@ class Load:
     site: Production
     first: int
     size: int = 10
+    pace: float = 80  # requests a second at most, of all clients
     acknowledged: set[int] = field(default_factory=set)
     answers: list[tuple[int, float]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -216,15 +260,14 @@ class Load:
 
     def _write(self, client: int) -> None:
         number = self.first + client
-        while not self._stop.wait(0.02):
+        while not self._stop.is_set():
             start = time.monotonic()
             status = self.site.status(f"/ledger/{number}/?size={self.size}", method="POST")
             self.answers.append((status, time.monotonic() - start))
             if status == 201:
                 self.acknowledged.add(number)
-            else:
-                time.sleep(0.05)
             number += 4
+            self._stop.wait(max(0.0, start + 4 / self.pace - time.monotonic()))
 
 
 def add_ledger(project: Project) -> None:
