@@ -353,7 +353,7 @@ def test_a_failing_migration_leaves_the_old_version_serving(site: Production) ->
     site.project.commit("Break a migration")
     site.project.environment.pop("TAG")
     said = site.make("deploy", fails=True)
-    assert f"The migrations failed, and {good} stays up: see the message above" in said
+    assert f"The migrations failed, and {good} stays up: " in said
     site.project.environment["TAG"] = good
     assert site.compose("ps", "--quiet", "web").strip() == web
     assert site.status("/") == 200
@@ -418,6 +418,32 @@ def test_a_deploy_without_its_secrets_changes_nothing(site: Production) -> None:
     with site.production_env("SECRET_KEY=also-given-in-a-variable-of-32-characters"):
         said = site.make("deploy", fails=True)
     assert "Configuration error: both SECRET_KEY and SECRET_KEY_FILE are set. Remove one of them." in said
+    assert site.compose("ps", "--quiet") == running
+    assert site.status("/") == 200
+
+
+def test_the_last_line_of_a_failed_deploy_has_the_cause(site: Production) -> None:
+    running = site.compose("ps", "--quiet")
+    good = site.project.environment["TAG"]
+
+    def refuse(cause: str) -> None:
+        said = site.lines("deploy", fails=True)
+        assert re.search(f"and {good} stays up: .*{cause}", said[-1]), said
+        assert not any("Traceback" in line for line in said)
+
+    with site.production_env("EMAIL_URL=nonsense://mail"):
+        refuse("Configuration error: EMAIL_URL must start with smtp://")
+    if "database_url" in site.secrets():
+        file = site.project.path / "secrets" / "database_url"
+        url = file.read_text(encoding="utf-8")
+        password = re.findall(":([^:@]+)@", url)[0]
+        for wrong, cause in {
+            url.replace(password, "0123456789-rotated"): "(password authentication failed|Access denied)",
+            url.replace("@database", "@nowhere.invalid"): "nowhere.invalid",
+        }.items():
+            file.write_text(wrong, encoding="utf-8")
+            refuse(f"The database cannot be used: .*{cause}")
+        file.write_text(url, encoding="utf-8")
     assert site.compose("ps", "--quiet") == running
     assert site.status("/") == 200
 
