@@ -11,10 +11,15 @@ for port in "${http:-80}" "${https:-443}"; do
         ! grep -qis ":$(printf %04x "$port") [0-9a-f]*:0000 0a " /proc/net/tcp /proc/net/tcp6 ||
         stop "Another program uses port $port: stop it, or set HTTP_PORT and HTTPS_PORT in production.env"
 done
-network=$project-production_frontend
+network=$project-production_frontend subnet=$(setting FRONTEND_SUBNET)
+subnet=${subnet:-10.213.57.0/28}
 if ! docker network inspect "$network" > /dev/null 2>&1; then
-    subnet=$(setting FRONTEND_SUBNET)
-    docker network create --subnet "${subnet:-10.213.57.0/28}" "$network-free" > /dev/null ||
-        stop "The network cannot have the subnet ${subnet:-10.213.57.0/28}: set FRONTEND_SUBNET in production.env to one that is free"
-    docker network rm "$network-free" > /dev/null
+    # With IPv6 where the host has it, so that visitors keep their addresses. Compose takes a network with its labels as it is.
+    ipv6=''
+    ! grep -qsv ' lo$' /proc/net/if_inet6 || ipv6=--ipv6
+    docker network create $ipv6 --subnet "$subnet" --label com.docker.compose.network=frontend \
+        --label com.docker.compose.project="$project-production" "$network" > /dev/null ||
+        stop "The network cannot have the subnet $subnet: set FRONTEND_SUBNET in production.env to one that is free"
 fi
+docker network inspect --format '{% raw %}{{range .IPAM.Config}}{{println .Subnet}}{{end}}{% endraw %}' "$network" | grep -qxF "$subnet" ||
+    stop "The network has another subnet than $subnet: run (cd / && docker compose --project-name $project-production down), then make deploy again"
