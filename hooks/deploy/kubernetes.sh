@@ -3,19 +3,10 @@
 # OVERLAY=staging selects staging; TAG=... selects another version, by its tag or its digest, sha256:...
 set -eu
 cd "$(dirname "$0")/.."
-overlay=deploy/kubernetes/overlays/${OVERLAY:=production}
+{% include 'hooks/production/cluster.sh' %}
 site={{ '"web, worker, beat"' if use_celery else 'web' }}
 kinds=deployment,horizontalpodautoscaler,poddisruptionbudget,service,ingress
 component=app.kubernetes.io/component
-
-stop() {
-    echo "$1" >&2
-    exit 1
-}
-
-command -v kubectl > /dev/null || stop "kubectl is missing: install it as described at https://kubernetes.io/docs/tasks/tools/"
-[ -f "$overlay/kustomization.yaml" ] || stop "There is no overlay $OVERLAY: choose one in deploy/kubernetes/overlays"
-namespace=$(sed -n 's/^namespace: //p' "$overlay/kustomization.yaml" | tr -d '"')
 ! grep -q 'example\.com' "$overlay/kustomization.yaml" || stop "$overlay/kustomization.yaml still contains example.com: replace it with the site's host name and the image's name"
 for secret in secret_key database_url{{ ' redis_url' if use_celery }}; do
     [ -s "$overlay/secrets/$secret" ] || stop "$overlay/secrets/$secret is missing or empty: run make secrets OVERLAY=$OVERLAY"
@@ -37,11 +28,6 @@ esac
 context=$(kubectl config current-context 2> /dev/null) || stop "kubectl has no current context: choose one with kubectl config use-context"
 manifests=$(kubectl kustomize "$overlay") || stop "$overlay cannot be built: see the message above"
 manifests=$(printf '%s\n' "$manifests" | sed "s|:set-by-make-deploy$|$version|")
-
-# Name the context, because another terminal could switch it during the deploy.
-cluster() {
-    kubectl --context "$context" --namespace "$namespace" "$@"
-}
 
 # apply SELECTOR: apply the manifests that it selects
 apply() {
@@ -94,6 +80,8 @@ ready() {
 apply "$component notin (migrate, $site)" || stop "The cluster rejects the settings, and the running version stays up: see the message above"
 [ "${1:-}" = --rollback ] || migrate
 apply "$component in ($site)" || undo "The cluster rejects $TAG"
+# After `make prod-stop`: the autoscaler starts only what has one pod.
+[ "$(cluster get deployment web --output jsonpath='{.spec.replicas}')" != 0 ] || cluster scale --replicas 1 deployment web
 ready web
 {% if use_celery %}
 ready worker

@@ -1,19 +1,11 @@
 #!/bin/sh
 # Deploy to the Swarm: `deploy.sh` the checked-out commit, `deploy.sh --rollback TAG` an earlier version.
-set -eu
-cd "$(dirname "$0")/.."
+task=deploy
+[ "${1:-}" != --rollback ] || task=rollback
+. "$(dirname "$0")/swarm.sh"
+exec < /dev/null
 
-stop() {
-    echo "$1" >&2
-    exit 1
-}
-
-# setting NAME: print its value in production.env
-setting() {
-    sed -n "s/^$1=//p" production.env 2> /dev/null | tail -n 1
-}
-
-[ "$(docker info --format '{% raw %}{{.Swarm.ControlAvailable}}{% endraw %}')" = true ] || stop "This host is not a Swarm manager: run docker swarm init, or run this on a manager"
+# What is in the way is said before anything changes.
 for secret in secret_key database_password database_url{{ ' redis.conf redis_url' if use_celery }}; do
     [ -s "secrets/$secret" ] || stop "secrets/$secret is missing or empty: run make secrets"
 done
@@ -31,8 +23,8 @@ chmod go= production.env secrets
 while IFS= read -r line; do
     case "$line" in SITE_HOST=*) ;; [A-Z]*=*) export "$line" ;; esac
 done < production.env
+alone 0
 
-STACK={{ project_slug }}
 # Visitors that Docker's own proxy forwards, such as those with IPv6, arrive with this address.
 GATEWAY=$(docker network inspect --format '{% raw %}{{(index .IPAM.Config 0).Gateway}}{% endraw %}' docker_gwbridge)
 
@@ -60,28 +52,63 @@ found=$({
     docker service inspect --format '{% raw %}{{.Spec.TaskTemplate.ContainerSpec.Image}}{% endraw %}' "${STACK}_database" 2> /dev/null | series
 } | grep -vx "$SERVER" | head -n 1)
 [ "${DATABASE_REPLICAS:-}" = 0 ] || [ -z "$found" ] ||
-    stop "The volume ${STACK}_${found%% *} was written by $found, and $SERVER cannot read it: dump it as README.md says, then docker service rm ${STACK}_database, docker volume rm ${STACK}_${found%% *}, make deploy, and load the dump"
+    stop "The volume ${STACK}_${found%% *} was written by $found, and $SERVER cannot read it: run make backup, docker service rm ${STACK}_database, docker volume rm ${STACK}_${found%% *}, make deploy, and make restore FILE=..."
 
-running=$(docker service inspect --format '{% raw %}{{.Spec.TaskTemplate.ContainerSpec.Image}}{% endraw %}' "${STACK}_web" 2> /dev/null || true)
+# The volumes with the data are on one node: on another, the site would start empty.
+placed=$(docker service inspect --format '{% raw %}{{range .Spec.TaskTemplate.Placement.Constraints}}{{println .}}{{end}}{% endraw %}' "${STACK}_database" 2> /dev/null || true)
+[ -z "$placed" ] || [ "${DATA_NODE:-$placed}" = "$placed" ] ||
+    stop "The data is on the node with $placed, but DATA_NODE is now $DATA_NODE, and a deploy does not move it: see \"Another node\" in README.md"
+export DATA_NODE="${DATA_NODE:-${placed:-node.id==$(docker info --format '{% raw %}{{.Swarm.NodeID}}{% endraw %}')}}"
 
-repository=${IMAGE:-{{ project_slug }}}
-if [ "${1:-}" = --rollback ]; then
+{% include 'hooks/deploy/swarm_preflight.sh' %}
+
+running=$(latest)
+up=$(docker service ps --quiet --filter desired-state=running "${STACK}_web" 2> /dev/null || true)
+stays="${running:+${up:+, and $running stays up}}"
+repository=${IMAGE:-$STACK}
+if [ "$task" = rollback ]; then
     TAG=${2:-}
-    [ -n "$TAG" ] || stop "Which version? Run make rollback TAG=..."
+    [ -n "$TAG" ] || stop "Which version? Run make rollback TAG=...; data/releases lists the tags"
 else
     [ -n "${TAG:-}" ] || [ -z "$(git status --porcelain)" ] || stop "There are uncommitted changes: commit them, because a version is a commit"
     TAG=${TAG:-$(git rev-parse --short=12 HEAD)}
 fi
+
+changing='' migrating=''
+# Put back what a deploy that fails or is interrupted has changed, and say what still runs.
+leave() {
+    status=$?
+    trap - EXIT
+    trap '' HUP INT TERM PIPE
+    set +e
+    if [ -n "$changing" ] && [ -e data/stack.yaml ]; then
+        echo "Going back to $running" >&2
+        deploy_stack data/stack.yaml > /dev/null || echo "$running does not become healthy: make prod-status shows what runs" >&2
+    fi
+    [ -z "$changing" ] || rm -f data/.next.yaml
+    rm -f data/.whole.yaml
+    if [ -n "$migrating" ] && docker service inspect "${STACK}_migrate" > /dev/null 2>&1; then
+        echo "The migrations go on in the service ${STACK}_migrate, and the next make deploy waits for them: docker service logs ${STACK}_migrate shows what they do, docker service rm ${STACK}_migrate ends them" >&2
+    fi
+    exit "$status"
+}
+trap leave EXIT
+trap 'stop "Interrupted$stays"' HUP INT TERM PIPE
+settle
+
 IMAGE=$repository:$TAG
 case "$IMAGE" in
-    */*) docker pull --quiet "$IMAGE" > /dev/null || stop "$IMAGE cannot be pulled: check that it is published and that this host is logged in to the registry"
-         resolve=always ;;
-    *) [ "$(docker node ls --quiet | wc -l)" = 1 ] || stop "Other nodes cannot pull $IMAGE: add IMAGE=registry.example.com/... to production.env"
-       docker image inspect "$IMAGE" > /dev/null 2>&1 || [ "${1:-}" != --rollback ] || stop "There is no image $IMAGE: docker image ls $repository lists the tags"
-       docker image inspect "$IMAGE" > /dev/null 2>&1 || docker build \
-           --secret id=index-url,env=INDEX_URL --secret id=ca-cert,env=CA_CERT --label "org.opencontainers.image.version=$TAG" --tag "$IMAGE" .
-       resolve=never ;;
+    */*) docker pull --quiet "$IMAGE" > /dev/null || stop "$IMAGE cannot be pulled$stays: check that it is published and that this host is logged in to the registry"
+         # All nodes run this very image, and a rollback too.
+         digest=$(docker image inspect --format '{% raw %}{{range .RepoDigests}}{{println .}}{{end}}{% endraw %}' "$IMAGE" | sed -n "s|^$repository@||p" | head -n 1)
+         IMAGE=${IMAGE%@*}${digest:+@$digest} ;;
+    *) [ "$(echo "$nodes" | wc -l)" = 1 ] || stop "Other nodes cannot pull $IMAGE: add IMAGE=registry.example.com/... to production.env"
+       docker image inspect "$IMAGE" > /dev/null 2>&1 || [ "$task" = deploy ] || stop "There is no image $IMAGE: data/releases lists the tags"
+       docker image inspect "$IMAGE" > /dev/null 2>&1 || docker build --secret id=index-url,env=INDEX_URL --secret id=ca-cert,env=CA_CERT \
+           --label "org.opencontainers.image.version=$TAG" --tag "$IMAGE" . || stop "The image of $TAG cannot be built$stays: see the message above" ;;
 esac
+
+{% include 'hooks/deploy/swarm_caddy.sh' %}
 
 # keep config|secret NAME FILE: create it with a hash of its content in the name, and set NAME_HASH for the stack
 keep() {
@@ -104,66 +131,44 @@ keep secret redis_url secrets/redis_url
 {% endif %}
 export STACK IMAGE SERVER GATEWAY
 
-# Show progress in a terminal only: in a log it would be hundreds of lines.
-quiet=$([ -t 1 ] || echo --quiet)
-deploy_stack() {
-    docker stack deploy $quiet --detach=false --with-registry-auth --resolve-image "$resolve" --prune --compose-file deploy/stack.yaml "$STACK"
+# troubles: print what does not run, and why
+troubles() {
+    docker stack ps --no-trunc --filter desired-state=running --format '{% raw %}{{.Name}}: {{.CurrentState}} {{.Error}}{% endraw %}' "$STACK" | grep -v ': Running' || true
 }
 
-if [ -z "$running" ]; then
-    WEB_REPLICAS=0 WORKER_REPLICAS=0 BEAT_REPLICAS=0 deploy_stack
+# The stack with the values of now: what the next deploy goes back to, should it fail. Dollar signs are not variables there.
+whole=$(docker stack config --compose-file deploy/stack.yaml) || stop "$TAG cannot be deployed$stays: see the message above"
+printf '%s\n' "$whole" | sed '/^ *env_file:$/,+1d; s/\$/$$/g' > data/.whole.yaml
+
+if [ -z "$up" ]; then
+    WEB_REPLICAS=0 WORKER_REPLICAS=0 BEAT_REPLICAS=0 deploy_stack deploy/stack.yaml || stop "What the site needs does not start: $(troubles)"
 fi
 
-if [ "${1:-}" != --rollback ]; then
-    migrate=${STACK}_migrate
-    ! docker service inspect "$migrate" > /dev/null 2>&1 ||
-        stop "Another make deploy is migrating: wait for it. If it was killed: docker service rm $migrate"
-    docker service create --quiet --detach --name "$migrate" --mode replicated-job --restart-condition none --no-resolve-image --with-registry-auth \
-        --network "${STACK}_backend" --network "${STACK}_frontend" --read-only --cap-drop ALL --init --no-healthcheck --mount type=tmpfs,destination=/tmp \
-        --secret "source=${STACK}_secret_key_$SECRET_KEY_HASH,target=secret_key" --env SECRET_KEY_FILE=/run/secrets/secret_key \
-        --secret "source=${STACK}_database_url_$DATABASE_URL_HASH,target=database_url" --env DATABASE_URL_FILE=/run/secrets/database_url \
-{% if use_celery %}
-        --secret "source=${STACK}_redis_url_$REDIS_URL_HASH,target=redis_url" --env REDIS_URL_FILE=/run/secrets/redis_url \
-{% endif %}
-        --env-file production.env "$IMAGE" python manage.py migrate > /dev/null
-    # Poll, because Docker would keep waiting for a job that has failed.
-    while :; do
-        state=$(docker service ps --format '{% raw %}{{.CurrentState}}{% endraw %}' "$migrate" | head -n 1)
-        case "$state" in Complete* | Failed* | Rejected* | Shutdown*) break ;; esac
-        sleep 1
-    done
-    docker service logs --raw "$migrate" 2>&1 || true
-    docker service rm "$migrate" > /dev/null
-    case "$state" in
-        Complete*) ;;
-        *) stop "The migrations of $TAG failed${running:+, and ${running#"$repository:"} stays up}" ;;
+if [ "$task" = deploy ]; then
+    migrating=yes
+    case "$(state "${STACK}_migrate" 2> /dev/null)" in
+        Running* | Starting*)
+            echo "The migrations of a deploy that was killed still run: waiting for them" >&2
+            await "${STACK}_migrate" || true ;;
+        *) docker service rm "${STACK}_migrate" > /dev/null 2>&1 || true ;;
     esac
+    migrate data/.whole.yaml python manage.py migrate || stop "The migrations of $TAG failed$stays"
+    # Ask the new version for a page before it takes over.
+    said=$(migrate data/.whole.yaml python manage.py shell --no-imports -c '
+from django.test import Client
+raise SystemExit(Client().get("/", secure=True, headers={"host": "'"$SITE_HOST"'"}).status_code >= 500)') || stop "$said
+$TAG fails to answer its home page$stays"
+    migrating=''
 fi
 
-services="web{{ ' worker beat' if use_celery }}"
-# Print the services whose last update was rolled back or paused, and when it started
-undone() {
-    for service in $services; do
-        docker service inspect --format "{% raw %}{{if .UpdateStatus}}$service {{.UpdateStatus.State}} {{.UpdateStatus.StartedAt}}{{end}}{% endraw %}" "${STACK}_$service"
-    done | sed -n '/ rollback\| paused/p'
-}
-before=$(undone)
+mv data/.whole.yaml data/.next.yaml
+changing=yes
 deployed=yes
-deploy_stack || deployed=
-failed=$(undone | grep --invert-match --line-regexp --fixed-strings "$before" | tail -n 1 | cut -d ' ' -f 1)
-if [ -n "$failed" ]; then
-    tasks=$(docker service ps --no-trunc --format '{% raw %}{{.Image}} {{.ID}} {{.Error}}{% endraw %}' "${STACK}_$failed" | grep --fixed-strings "$IMAGE" || true)
-    worst=$(echo "$tasks" | grep --max-count 1 '"' || echo "$tasks" | head -n 1)
-    docker service logs --raw --tail 10 "$(echo "$worst" | cut -d ' ' -f 2)" >&2 || true
-    reason=$(echo "$worst" | cut -d ' ' -f 3-)
-    echo "$failed: ${reason:-its health check does not pass}" >&2
-    # Swarm has already rolled this service back. Roll back the others too.
-    for service in $services; do
-        [ "$service" = "$failed" ] || docker service rollback --quiet --detach=false "${STACK}_$service" > /dev/null || true
-    done
-    stop "$TAG does not become healthy${running:+, and ${running#"$repository:"} stays up}"
-fi
-[ -n "$deployed" ] || stop "$TAG cannot be deployed${running:+, and ${running#"$repository:"} stays up}"
+deploy_stack data/.next.yaml || deployed=
+{% include 'hooks/deploy/swarm_check.sh' %}
+changing=''
+mv data/.next.yaml data/stack.yaml
+echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $TAG" >> data/releases
 for kind in config secret; do
     docker "$kind" ls --quiet --filter "label=site=$STACK" | while read -r each; do docker "$kind" rm "$each" > /dev/null 2>&1 || true; done
 done

@@ -162,7 +162,7 @@ class Exchange:
     async def run(self) -> None:
         """Pass the request to the site and the response to the client; RefusedError if the request is refused."""
         sent = dict(self.scope["headers"])
-        if b"x-too-large" in sent:  # says the Caddyfile, and sends no body
+        if b"x-too-large" in sent:  # says the proxy, and sends no body
             raise RefusedError(413, "The request is too large.")
         if b"content-length" in sent or b"transfer-encoding" in sent:
             if int(sent.get(b"content-length", 0)) > self.front.max_body:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -11,7 +10,7 @@ import signal
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from pytest_copie.plugin import Copie
 
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
+from tests.support.backups import add, rewrite
 from tests.support.ledger import LEDGER
 from tests.support.matrix import Combination
 from tests.support.production import Production
@@ -149,26 +149,6 @@ def site(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
         yield site
     finally:
         site.remove()
-
-
-def rewrite(source: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> None:
-    """Write a copy of a backup with changed members and matching checksums."""
-    with tarfile.open(source) as tar:
-        members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-    change(members)
-    names = ["manifest", "database", "media.tar"]
-    sums = "".join(f"{hashlib.sha256(members[name]).hexdigest()}  {name}\n" for name in names)
-    with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as tar:
-        for name in names:
-            add(tar, name, members[name])
-        add(tar, "SHA256SUMS", sums.encode())
-
-
-def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    """Add a file to a tar."""
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
 
 
 def archive(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:

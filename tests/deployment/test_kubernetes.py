@@ -52,7 +52,7 @@ COMPONENT = "app.kubernetes.io/component"
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 # Words that belong to the other ways to deploy.
 ELSEWHERE = (
-    r"compose\.production|scripts/(production|backup|restore)|make (backup|restore)|\b(data|backups)/\n|SITE_HOST"
+    r"compose\.production|scripts/(production|swarm|backup|restore)|make (backup|restore)|\b(data|backups)/\n|SITE_HOST"
     r"|(?i:caddy|swarm)"
 )
 
@@ -511,6 +511,25 @@ def test_an_earlier_version_comes_back_by_its_tag(site: Project, cluster: Cluste
     assert running(site, cluster) == {":v1"}
     assert not [line for line in cluster.log if "Job" in line], "a rollback ran migrations"
     assert sentence(site.run("make", "rollback", fails=True)).startswith("Which version? Run make rollback TAG=...")
+
+
+def test_production_has_commands_of_its_own(site: Project, cluster: Cluster) -> None:
+    """As far as the simulation goes: it has no containers, so a command gets to the API, and no further."""
+    site.run("make", "prod-manage", "CMD=showmigrations ledger", fails=True)
+    site.run("make", "prod-createsuperuser", fails=True)
+    commands = [line for line in cluster.log if line.startswith("EXEC ")]
+    assert dict.fromkeys(commands) == dict.fromkeys(
+        f"EXEC python manage.py {command}" for command in ("showmigrations ledger", "createsuperuser")
+    )
+    assert "deployment.apps/web" in site.run("make", "prod-status")
+    assert "what the container said" in site.run("timeout", "20", "make", "prod-logs")
+    names = ["web", *(["worker", "beat"] if site.combination.answers["use_celery"] else [])]
+    site.run("make", "prod-stop")
+    assert [f"SCALE {name} 0" for name in names] == [line for line in cluster.log if line.startswith("SCALE")]
+    site.run("make", "deploy", "TAG=v2")
+    assert (cluster.get("Deployment", "web") or {})["spec"].get("replicas") != 0, "it stays stopped"
+    said = site.run("make", "prod-status", "OVERLAY=staging", fails=True)
+    assert sentence(said) == f"Nothing is deployed in {site.slug}-staging yet: run make deploy first"
 
 
 def test_it_says_what_is_wrong(site: Project, cluster: Cluster, tmp_path: Path) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +19,7 @@ from pytest_copie.plugin import Copie
 from tests.engine import Engine, ensure_image
 from tests.engine.engine import locked
 from tests.support import matrix, rendered
+from tests.support.backups import rewrite
 from tests.support.matrix import Combination
 from tests.support.production import READYZ, Load, Production, add_ledger, any_certificate
 from tests.support.project import Project, clean_up, free_port, make_project, until
@@ -23,9 +28,9 @@ from tests.support.servers import run_name
 from tests.support.swarm import join_swarm, swarm_state
 
 pytestmark = pytest.mark.rotates(
-    seconds=300,
+    seconds=500,
     touched_by=[
-        *("*stack.yaml*", "hooks/deploy/swarm.sh", "*Caddyfile*", "hooks/production/database.yaml"),
+        *("*stack.yaml*", "*swarm*.sh*", "*Caddyfile*", "hooks/production/database.yaml", "hooks/backup/*"),
         *("tests/support/swarm.py", "tests/support/production.py"),
     ],
 )
@@ -81,6 +86,28 @@ class Swarm(Production):
         assert self.make("deploy").splitlines()[-1].startswith(f"{version} is up at https://localhost:")
         assert self.version() == version
         return version
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `make` in a process group of its own."""
+        return subprocess.Popen(
+            ["make", "--silent", *arguments],
+            cwd=self.project.path,
+            env=self.project.engine.env | self.project.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def state(self, service: str = "web") -> str:
+        """Return the state of a service's last update, such as "updating", or ""."""
+        state = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}"
+        return self.project.docker("service", "inspect", "--format", state, f"{self.project.slug}_{service}").strip()
+
+    def stacks(self) -> list[str]:
+        """Return the names of the stacks in data/: what deploys go back to, and what one is working on."""
+        return sorted(path.name for path in (self.project.path / "data").glob("*.yaml"))
 
 
 @dataclass
@@ -195,6 +222,30 @@ def test_it_says_what_is_missing(site: Swarm, pytestconfig: pytest.Config) -> No
     assert site.make("deploy", fails=True).startswith("SITE_HOST is missing: add SITE_HOST=")
     settings = f"SITE_HOST=localhost\nHTTP_PORT={site.http_port}\nHTTPS_PORT={site.https_port}\n"
     (site.project.path / "production.env").write_text(settings, encoding="utf-8")
+    for task in ("backup", "prod-shell"):
+        assert site.make(task, fails=True).startswith("Nothing is deployed here yet: run make deploy first")
+
+
+def test_what_is_in_the_way_is_said_first(site: Swarm) -> None:
+    docker = site.project.docker
+    [node] = docker("node", "ls", "--quiet").split()
+    before = site.parts()
+    docker("node", "update", "--availability", "drain", node)
+    try:
+        assert site.make("deploy", fails=True).startswith("No node of the Swarm is active: docker node ls shows ")
+    finally:
+        docker("node", "update", "--availability", "active", node)
+    other = f"{site.project.slug}-other"
+    docker("network", "create", "--driver", "overlay", "--subnet", "10.213.57.0/24", other)
+    try:
+        said = site.make("deploy", fails=True)
+        assert said.startswith(f"The subnet 10.213.57.0/24 belongs to the network {other}: set FRONTEND_SUBNET")
+    finally:
+        docker("network", "rm", other)
+    with socket.create_server(("127.0.0.1", site.https_port)):
+        said = site.make("deploy", fails=True)
+    assert said.startswith(f"Another program uses port {site.https_port}: stop it, or set HTTP_PORT and HTTPS_PORT")
+    assert site.parts() == before
 
 
 def test_it_is_deployed_with_one_command(site: Swarm) -> None:
@@ -205,6 +256,7 @@ def test_it_is_deployed_with_one_command(site: Swarm) -> None:
     assert site.project.docker("exec", site.tasks()[0], "python", "-c", READYZ).strip() == "200"
     assert site.status("/readyz") == 404, "the world can ask how the database is"
     assert len(site.tasks()) == 2
+    assert site.stacks() == ["stack.yaml"]
 
 
 def test_every_container_is_hardened(site: Swarm) -> None:
@@ -252,6 +304,7 @@ def test_another_name_or_database_is_refused(site: Swarm) -> None:
 
 def test_a_new_version_takes_over_without_a_failed_request(site: Swarm) -> None:
     before = site.version()
+    servers = [site.tasks(name) for name in ("database", "redis")]
     site.project.edit("templates/home.html", "Welcome.", "Second version.")
     with Steady(site, 1_000_000, wanted=80) as load:
         until(lambda: len(load.acknowledged) > 50, 10)
@@ -262,11 +315,25 @@ def test_a_new_version_takes_over_without_a_failed_request(site: Swarm) -> None:
     assert load.failed == []
     assert load.acknowledged <= site.numbers()
     assert b"Second version." in site.ask("/")[2]
+    assert [site.tasks(name) for name in ("database", "redis")] == servers, "the deploy has restarted them"
+
+
+def test_a_deploy_never_moves_the_data(site: Swarm) -> None:
+    placed = "{{.Spec.TaskTemplate.Placement.Constraints}}"
+    node = site.project.docker("info", "--format", "{{.Swarm.NodeID}}").strip()
+    for name in ("database", *(["redis"] if site.tasks("redis") else [])):
+        found = site.project.docker("service", "inspect", "--format", placed, f"{site.project.slug}_{name}").strip()
+        assert found == f"[node.id=={node}]"
+    with site.production_env("DATA_NODE=node.hostname==elsewhere"):
+        said = site.make("deploy", fails=True)
+    assert said.startswith(f"The data is on the node with node.id=={node}, but DATA_NODE is now ")
 
 
 BROKEN = {
     "crash": ("ops/serve.py", "if __name__", "import nothing_of_that_name\n\nif __name__"),
-    "unhealthy": ("ops/front.py", '"/livez"', '"/nowhere"'),
+    "unhealthy": ("Dockerfile", "'/livez'", "'/nowhere'"),
+    "page": ("templates/home.html", "{% ", "{% nothing_of_that_name %}{% "),
+    "caddyfile": ("Caddyfile", "encode zstd gzip", "nothing_of_that_name"),
     "migration": ("ledger/migrations/0001_initial.py", "operations = [", "operations = [1 / 0,"),
     "stack": ("deploy/stack.yaml", "  caddy:\n", "  caddy:\n    nothing_of_that_name: 1\n"),
 }
@@ -289,13 +356,115 @@ def test_a_broken_version_never_takes_over(site: Swarm, broken: str) -> None:
             f"{version} does not become healthy, and {before} stays up",
         ),
         "migration": ("division by zero", f"The migrations of {version} failed, and {before} stays up"),
-        "stack": ("nothing_of_that_name", f"{version} cannot be deployed, and {before} stays up"),
+        "page": ("nothing_of_that_name", f"{version} fails to answer its home page, and {before} stays up"),
+        "caddyfile": ("nothing_of_that_name", f"a setting in production.env, and {before} stays up: "),
+        "stack": ("nothing_of_that_name", f"{version} cannot be deployed, and {before} stays up: see"),
     }[broken]
     assert reason in said
-    assert sentence in said.splitlines()
+    assert sentence in said
     assert site.version() == before
+    assert site.stacks() == ["stack.yaml"]
     assert load.failed == []
     assert load.acknowledged <= site.numbers()
+
+
+def test_a_caddy_that_cannot_start_is_rolled_back(site: Swarm) -> None:
+    before = site.version()
+    with site.production_env("CADDY_MEMORY=6M"):
+        said = site.make("deploy", fails=True)
+    assert "\ncaddy: " in said
+    assert f" does not become healthy, and {before} stays up\n" in said
+    until(lambda: site.status("/") == 200, 30)
+
+
+def test_the_last_version_that_was_healthy_comes_back(site: Swarm) -> None:
+    """A second broken version, deployed after the deploy of a first one was killed, makes way for neither."""
+    before = site.version()
+    site.project.edit("Dockerfile", "'/livez'", "'/nowhere'")
+    site.project.commit("Break it: unhealthy")
+    with Steady(site, 7_000_000) as load:
+        deploy = site.start("deploy")
+        until(lambda: site.state() == "updating", 120)
+        assert site.lines("deploy", fails=True) == ["make deploy is running: wait for it"]
+        os.killpg(deploy.pid, signal.SIGKILL)
+        deploy.communicate()
+        assert site.stacks() == [".next.yaml", "stack.yaml"]
+        site.project.edit("config/wsgi.py", '"""', 'raise SystemExit("a second fault")\n"""')
+        version = site.project.commit("Break it twice")
+        said = site.make("deploy", fails=True)
+    site.project.run("git", "reset", "--quiet", "--hard", "HEAD~2")
+    assert said.startswith(f"A deploy was killed: going back to {before} first")
+    assert f"{version} does not become healthy, and {before} stays up" in said.splitlines()
+    assert site.version() == before
+    assert site.stacks() == ["stack.yaml"]
+    assert load.failed == []
+    assert load.acknowledged <= site.numbers()
+
+
+def test_an_interrupted_deploy_goes_back(site: Swarm) -> None:
+    before = site.version()
+    site.project.edit("Dockerfile", "'/livez'", "'/nowhere'")
+    site.project.commit("Break it: unhealthy")
+    for reached in (lambda: (site.project.path / "data" / ".whole.yaml").exists(), lambda: site.state() == "updating"):
+        deploy = site.start("deploy")
+        until(reached, 120, every=0.05)
+        os.killpg(deploy.pid, signal.SIGINT)
+        said, _ = deploy.communicate(timeout=300)
+        assert deploy.returncode
+        assert f"Interrupted, and {before} stays up" in said.splitlines()
+        assert site.version() == before
+        assert site.status("/") == 200
+    site.project.run("git", "reset", "--quiet", "--hard", "HEAD^")
+
+
+SLOW = """
+import time
+
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("ledger", "0001_initial")]
+    operations = [migrations.RunPython(lambda *_: time.sleep(25))]
+"""
+
+
+def test_migrations_have_a_limit_and_the_next_deploy_waits_for_them(site: Swarm) -> None:
+    before, job = site.version(), f"{site.project.slug}_migrate"
+    (site.project.path / "ledger" / "migrations" / "0002_slow.py").write_text(SLOW, encoding="utf-8")
+    version = site.project.commit("Migrate slowly")
+    with site.production_env("DEPLOY_SECONDS=8"):
+        said = site.make("deploy", fails=True)
+    assert f"The migrations have not ended after 8 seconds, and {before} stays up: Running" in said
+    assert f"The migrations go on in the service {job}, and the next make deploy waits for them" in said
+    assert site.version() == before
+    said = site.make("deploy")
+    assert said.startswith("The migrations of a deploy that was killed still run: waiting for them")
+    assert "No migrations to apply" in said
+    assert site.version() == version
+
+
+def test_production_has_commands_of_its_own(site: Swarm) -> None:
+    name = f"{site.project.slug}_webhooks"
+    running = f"{site.project.slug}:{site.version()}"
+    options = ("--health-cmd", "true", "--no-resolve-image", "--detach=false", "--quiet")
+    site.project.docker("service", "create", "--name", name, *options, running, "sleep", "600")
+    try:
+        assert "[X] 0001_initial" in site.make("prod-manage", "CMD=showmigrations ledger")
+    finally:
+        site.project.docker("service", "rm", name)
+    assert f"{site.project.slug}_web" in site.make("prod-status")
+    logs = site.start("prod-logs")
+    assert logs.stdout
+    assert f"{site.project.slug}_" in logs.stdout.readline()
+    os.killpg(logs.pid, signal.SIGINT)
+    logs.communicate(timeout=30)
+    numbers = site.numbers()
+    site.make("prod-stop")
+    until(lambda: site.tasks() == site.tasks("caddy") == [], 90)
+    assert site.status("/") == 0
+    site.make("deploy")
+    assert site.numbers() == numbers
 
 
 def test_an_earlier_version_comes_back_by_its_tag(site: Swarm) -> None:
@@ -337,19 +506,45 @@ def test_a_secret_is_exchanged_without_a_failed_request(site: Swarm) -> None:
     assert listed.count("_secret_key_") == 1, "the old secret was not removed"
 
 
-def test_the_readmes_backup_comes_back(site: Swarm) -> None:
-    readme = (site.project.path / "README.md").read_text(encoding="utf-8")
-    dump, restore, uploads = readme.partition("A backup, and")[2].split("```sh\n")[1].split("```")[0].splitlines()
-    before = site.numbers()
-    site.python("from pathlib import Path; Path('/data/media').mkdir(exist_ok=True); Path('/data/media/a').touch()")
-    site.project.run("sh", "-ec", dump)
-    site.project.run("sh", "-ec", uploads)
-    site.python("from ledger.models import Entry; Entry.objects.all().delete()")
+UPLOADS = "from pathlib import Path; folder = Path('/data/media/a'); "
+
+
+def test_a_backup_comes_back(site: Swarm) -> None:
+    numbers = site.numbers()
+    assert numbers
+    site.python(UPLOADS + "folder.mkdir(parents=True, exist_ok=True); (folder / 'kept.txt').write_text('Ærø 日本')")
+    [name] = site.lines("backup")
+    file = site.project.path / name
+    assert file.stat().st_mode & 0o777 == 0o600
+    wipe = "from ledger.models import Entry; Entry.objects.all().delete(); import shutil; shutil.rmtree(folder); "
+    site.python(UPLOADS + wipe + "(folder.parent / 'later.txt').touch()")
     assert site.numbers() == set()
-    site.project.run("sh", "-ec", restore)
-    assert site.numbers() == before
-    packed = site.project.run("tar", "--list", "--file", f"../{site.project.slug}-uploads.tar.gz")
-    assert "data/media/a" in packed.splitlines()
+    said = site.lines("restore", f"FILE={name}")
+    assert said[-1].startswith(f"{name} is restored, and {site.version()} is up")
+    assert site.numbers() == numbers
+    assert "Ærø 日本 False" in site.python(
+        UPLOADS + "print((folder / 'kept.txt').read_text(), (folder.parent / 'later.txt').exists())"
+    )
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    assert not (site.project.path / "data" / ".restored").exists()
+
+
+def test_a_restore_that_fails_leaves_what_was_there(site: Swarm) -> None:
+    [good] = (site.project.path / "backups").iterdir()
+    bad = good.parent / "bad.tar"
+    numbers = site.numbers()
+
+    def cut(members: dict[str, bytes]) -> None:
+        members["database"] = members["database"][: len(members["database"]) // 2] + b"\nNONSENSE;\n"
+
+    bad.write_bytes(good.read_bytes()[:-1])
+    assert "is damaged, or was not written by make backup" in site.make("restore", "FILE=backups/bad.tar", fails=True)
+    rewrite(good, bad, cut)
+    site.make("restore", "FILE=backups/bad.tar", fails=True)
+    assert site.numbers() == numbers
+    assert "kept.txt" in site.python(UPLOADS + "print(list(folder.iterdir()))")
+    until(lambda: site.status("/") == 200, 30)
+    assert not (site.project.path / "data" / ".restored").exists()
 
 
 # A database server outside the Swarm: its port, its variables and its health check.

@@ -115,7 +115,11 @@ class Cluster:
         if query.get("watch"):
             self.watch(request, query)
             return
-        status, answer = self.discover(address.path) or self.handle(request.command, address.path, query, body)
+        if address.path.endswith("/exec"):  # there is no container to run it in
+            self.log.append(f"EXEC {' '.join(parse_qs(address.query)['command'])}")
+            status, answer = failure(400, "BadRequest")
+        else:
+            status, answer = self.discover(address.path) or self.handle(request.command, address.path, query, body)
         data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
         request.send_response(status)
         request.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
@@ -154,6 +158,9 @@ class Cluster:
                 {"name": plural(kind), "kind": kind, "namespaced": kind != "Namespace", "verbs": verbs}
                 for kind in KINDS[version].split()
             ]
+            if version == "apps/v1":
+                scale = {"kind": "Scale", "group": "autoscaling", "version": "v1"}
+                resources.append({"name": "deployments/scale", "namespaced": True, "verbs": verbs, **scale})
             return 200, {
                 "kind": "APIResourceList",
                 "apiVersion": "v1",
@@ -174,13 +181,22 @@ class Cluster:
         if method == "POST":
             body["metadata"].setdefault("uid", str(uuid4()))
             return self.keep(method, f"{path}/{body['metadata']['name']}", body)
-        found = self.objects.get(path)
+        found = self.objects.get(path.removesuffix("/scale"))
+        if path.endswith("/scale") and found:
+            found["spec"]["replicas"] = body["spec"]["replicas"]
+            self.log.append(f"SCALE {found['metadata']['name']} {body['spec']['replicas']}")
+            metadata = {name: found["metadata"][name] for name in ("name", "namespace")}
+            return 200, {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": body["spec"]}
         if method == "PATCH" and found:
             last = body.get("metadata", {}).get("annotations", {}).get(LAST)
             if not last:
                 return 200, found
             # No merge needed: the annotation holds the whole manifest that kubectl was given.
             changed = json.loads(last)
+            if "replicas" in found.get(
+                "spec", {}
+            ):  # what `kubectl scale` has set stays, unless the manifest says otherwise
+                changed["spec"].setdefault("replicas", found["spec"]["replicas"])
             changed["metadata"] |= {"uid": found["metadata"]["uid"], "annotations": {LAST: last}}
             return self.keep(method, path, changed)
         if method == "DELETE" and found:

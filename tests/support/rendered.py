@@ -34,7 +34,7 @@ TRACES: dict[tuple[str, Any], str] = {
     (
         "deploy",
         "compose",
-    ): r"compose\.production|scripts/(production|backup|restore)\b|make (backup|restore)\b|data/releases",
+    ): r"compose\.production|scripts/production\b",
     ("deploy", "swarm"): r"[Ss]warm\b|stack\.yaml|docker (stack|service)|dnsrr",
     ("deploy", "kubernetes"): r"[Kk]ubernetes|kubectl|[Kk]ustom|\bPDB\b|\bpods?\b",
 }
@@ -85,7 +85,8 @@ def nothing_is_left_unrendered(project: Project) -> None:
     for name, text in files(project.path).items():
         assert not re.search(r"[{%}]|\.jinja$", name), name
         if not re.search(r"\.html$|workflows/", name):  # Django's templates and GitHub's expressions look the same
-            docker = r"\{\{(\.\w|if \.|with \.|range \.|\(index \.|end\})"  # so do the templates of Docker's --format
+            # So do the templates of Docker's --format.
+            docker = r"\{\{(\.\w|if \.|with \.|range \.|println \.|\(index \.|end\})"
             assert not re.search(r"\{\{|\{%|\{#|%\}", re.sub(docker, "", text)), name
         assert "copier" not in text.lower() or name in UPDATES, name
 
@@ -101,7 +102,7 @@ def every_variable_is_listed(project: Project) -> None:
     read |= set(re.findall(r"\$\{([A-Z0-9_]+)", stacks))
     read -= {"BUILDING", "COMPOSE_PROJECT_NAME"}  # set by the build and by Compose
     read -= {  # set by the scripts
-        *("APP_USER", "TAG", "SITE_NAMES", "SITE_ADDRESS", "HSTS"),
+        *("APP_USER", "TAG", "SITE_NAMES", "SITE_ADDRESS", "HSTS", "GATEWAY"),
         "STACK",
         "SERVER",
         "DATABASE_REPLICAS",
