@@ -96,8 +96,6 @@ def environ_of(scope: Message, body: IO[bytes], length: int) -> dict[str, Any]:
 
 async def ready() -> tuple[int, str]:
     """Return the status and the text for /readyz."""
-    for other in OTHERS:
-        other.start()
     try:
         return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(READY.start())), READY_TIMEOUT)
     except TimeoutError:
@@ -130,6 +128,8 @@ class Front:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["path"] == "/livez":
+            for other in OTHERS:
+                other.start()
             await reply(send, 200, PLAIN, b"ok\n")
         elif scope["path"] == "/readyz" and b"x-forwarded-for" not in dict(scope["headers"]):
             status, text = await ready()

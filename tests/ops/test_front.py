@@ -350,3 +350,17 @@ def test_one_check_at_a_time_and_no_longer_than_promised(monkeypatch: pytest.Mon
         assert len(checks) <= 2
 
     run(test)
+
+
+def test_live_starts_the_other_checks_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        checks: list[int] = []
+        other = Check(lambda: checks.append(1), every=3600)
+        monkeypatch.setattr(front, "OTHERS", [other])
+        app = front_of(Site())
+        for _ in range(3):
+            assert await Client(app, "/livez").answer() == 200
+            other.start().result(10)
+        assert checks == [1]
+
+    run(test)

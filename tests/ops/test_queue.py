@@ -22,7 +22,7 @@ from django.test import Client
 from django.urls import Resolver404, resolve
 from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
-from pytest_django import DjangoCaptureOnCommitCallbacks
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from accounts import exports
@@ -100,6 +100,16 @@ def test_without_redis_it_is_ready_and_says_so(
     reason = "Error 111 connecting to redis.internal"
     assert caplog.messages == [f"Redis is unavailable, so tasks are refused and nothing is cached: {reason}"]
     assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.django_db
+def test_without_redis_guesses_are_still_counted(client: Client, settings: Settings) -> None:
+    nowhere = "redis://127.0.0.1:9/1"
+    settings.CACHES = {"default": current.CACHES["default"] | {"LOCATION": nowhere}}
+    form = {"username": "ada", "password": "guess"}
+    answers = [client.post("/admin/login/", form).status_code for _ in range(current.AXES_FAILURE_LIMIT + 1)]
+    assert answers[0] == 200
+    assert answers[-1] == 429
 
 
 class Code:
