@@ -22,6 +22,7 @@ from celery.worker import state
 from django.conf import settings
 
 import ops.queue  # noqa: F401 - its signals, and the limit of tries
+from ops import metrics
 from ops.telemetry import init_sentry, init_tracing
 
 # The container's user has no name, so Celery takes it for root and warns.
@@ -127,6 +128,19 @@ def log_as_django_does(**_: Any) -> None:
 def report_errors(**_: Any) -> None:
     """Set up error reporting before Celery prepares the tasks, because Sentry wraps them."""
     init_sentry()
+
+
+@worker_init.connect
+def count_tasks(**_: Any) -> None:
+    """Serve metrics before the worker starts its processes."""
+    if metrics.serve():
+        metrics.count_tasks()
+
+
+@beat_init.connect
+def show_queue(**_: Any) -> None:
+    """Serve the metrics of the queue: there is only one beat."""
+    metrics.serve(metrics.Queue())
 
 
 @worker_process_init.connect

@@ -96,8 +96,8 @@ class Front:
                 await exchange.run()
             except RefusedError as refusal:
                 # Close the connection: the rest of the request may still be arriving.
-                headers, text = own_answer(scope["path"], refusal.status)
-                await reply(send, refusal.status, [*headers, ("Connection", "close")], text)
+                headers, page = own_answer(scope["path"], refusal.status)
+                await reply(send, refusal.status, [*headers, ("Connection", "close")], page)
                 log_access(scope["method"], scope["path"], refusal.status, start)
             finally:
                 exchange.end()

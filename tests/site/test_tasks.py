@@ -120,9 +120,12 @@ services:
         CELERY_DRAIN_SECONDS: "8"
       OTEL_EXPORTER_OTLP_ENDPOINT: http://collector:4318
       OTEL_BSP_SCHEDULE_DELAY: "3600000"
+      METRICS_PORT: "9100"
   beat:
     command: celery --quiet --app config beat
     init: false
+    environment:
+      METRICS_PORT: "9100"
   web:
     environment: *times
   collector:
@@ -181,6 +184,14 @@ def state(site: Project, service: str) -> dict[str, Any]:
 def last_check(site: Project, service: str) -> datetime:
     """Return when the last health check of a service's container began."""
     return datetime.fromisoformat(state(site, service)["Health"]["Log"][-1]["Start"])
+
+
+def metric(site: Project, service: str, name: str) -> float:
+    """Return the value of a metric of a service's container; -1 if there is none."""
+    code = f"import urllib.request as r; print(r.urlopen('http://{service}:9100/metrics').read().decode())"
+    text = site.compose("exec", "-T", "web", "python", "-c", code)
+    found = re.search(rf"(?m)^{re.escape(name)} (.+)$", text)
+    return float(found[1]) if found else -1
 
 
 def says(site: Project, service: str) -> str:
@@ -258,6 +269,7 @@ def test_without_redis_pages_answer_and_tasks_are_refused(site: Project) -> None
     until(lambda: last_check(site, "worker") > away + timedelta(seconds=30), 60)
     assert state(site, "worker")["Health"]["Status"] == "healthy"
     assert says(site, "worker") == "waits for Redis"
+    assert metric(site, "beat", "redis_up") == 0
     site.compose("start", "redis")
     until(lambda: state(site, "redis")["Health"]["Status"] == "healthy", 30)
     send(site, "back")
@@ -286,6 +298,10 @@ def test_a_poison_task_is_set_aside_and_the_others_run(site: Project, capsys: py
         print(f"\na task that kills its process: {counted['poison']} runs, then it is set aside")
     assert counted == {"poison": 5}
     assert tasks()[1] == f"ledger.tasks.die[{sent}]"
+    assert metric(site, "beat", "queue_set_aside") == 1
+    assert metric(site, "beat", "redis_up") == 1
+    assert metric(site, "worker", 'tasks_total{state="FAILURE",task="ledger.tasks.die"}') == 1
+    assert metric(site, "worker", 'tasks_total{state="SUCCESS",task="ledger.tasks.enter"}') >= 1
     assert shell(site, f"from config import celery_app; print(celery_app.AsyncResult({sent!r}).state)") == "FAILURE"
     assert "SetAsideError" in site.compose("logs", "worker")
     assert tasks("--resend")[1] == f"ledger.tasks.die[{sent}] sent again"
