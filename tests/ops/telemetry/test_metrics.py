@@ -34,7 +34,7 @@ def test_requests_processes_and_the_server_are_measured(tmp_path: Path) -> None:
         "GRANIAN_WORKERS": "2",
         "METRICS_PORT": str(METRICS_PORT),
     }
-    with subprocess.Popen([sys.executable, "-m", "ops.serve"], env=os.environ | variables) as server:  # noqa: S603
+    with subprocess.Popen([sys.executable, "-m", "ops.serve"], env=os.environ | variables) as server:
         try:
             deadline = time.monotonic() + 60
             while True:
