@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pytest_copie.plugin import Copie
 
@@ -92,23 +92,31 @@ def test_it_gets_a_page_of_the_site_with_all_headers(kind: str, site: Production
 
 def test_ten_thousand_malformed_requests(site: Production, token: str, record: Callable[[str, str], None]) -> None:
     answers = Counter[int]()
+    wrong: list[tuple[bytes, Reply]] = []
 
     def answer(data: bytes) -> Reply:
         return ask(site.https_port, data.replace(b"TOKEN", token.encode()), patience=0.5)
 
     with ThreadPoolExecutor(16) as pool:
 
-        @settings(max_examples=BATCHES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=BATCHES,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
         @given(st.lists(malformed(), min_size=BATCH, max_size=BATCH))
         def fuzz(batch: list[bytes]) -> None:
             for data, reply in zip(batch, pool.map(answer, batch), strict=True):
                 answers[reply.status] += 1
-                assert 0 <= reply.status < 500 or reply.status in PROXY, (data, reply)
-                if reply.status >= 400 and reply.status not in PROXY:
-                    assert reply.body or data.startswith(b"HEAD "), (data, reply)
+                fine = 0 <= reply.status < 500 and (reply.status < 400 or reply.body)
+                if not (fine or reply.status in PROXY):
+                    wrong.append((data[:500], reply))
 
         fuzz()
     record("malformed requests", json.dumps(dict(sorted(answers.items()))))
+    assert wrong[:3] == [], len(wrong)
     assert sum(answers.values()) >= BATCH * BATCHES
     assert answers[400] > BATCH * BATCHES / 10
     assert failures(site) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -106,11 +105,14 @@ def ask(port: int, data: bytes, patience: float = 30) -> Reply:
         with CONTEXT.wrap_socket(raw, server_hostname="localhost") as client:
             with suppress(OSError):  # it may answer and close before it has read everything
                 client.sendall(data)
-            with suppress(TimeoutError):
+            try:
                 while not (closed or _is_complete(received)):
-                    with suppress(ConnectionError, ssl.SSLEOFError):
-                        received += (part := client.recv(65536))
-                        closed = not part
+                    received += (part := client.recv(65536))
+                    closed = not part
+            except TimeoutError:
+                pass
+            except OSError:
+                closed = True
     head, _, body = received.partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
     return Reply(int(status[1]) if status else -closed, head.lower(), body)
