@@ -26,7 +26,7 @@ pytestmark = pytest.mark.rotates(
     touched_by=["*Caddyfile*", "template/ops/*", "template/accounts/api.py", "tests/support/fuzz.py"],
 )
 
-BATCH, BATCHES = 100, 90
+BATCH, BATCHES = 25, 360
 # The answers of the proxy alone, to what is no request to the site: nothing in them is the site's.
 PROXY = {417, 421, 501, 505}
 HEADERS = {
