@@ -22,11 +22,11 @@ from tests.support.project import SIGN_IN, clean_up, free_port, make_project
 from tests.support.rendered import tool
 
 pytestmark = pytest.mark.rotates(
-    seconds=200,
+    seconds=300,
     touched_by=["*Caddyfile*", "template/ops/*", "template/accounts/api.py", "tests/support/fuzz.py"],
 )
 
-BATCH, BATCHES = 25, 360
+BATCH, BATCHES = 100, 90
 # The answers of the proxy alone, to what is no request to the site: nothing in them is the site's.
 PROXY = {417, 421, 501, 505}
 HEADERS = {
@@ -97,7 +97,7 @@ def test_ten_thousand_malformed_requests(site: Production, token: str, record: C
     def answer(data: bytes) -> Reply:
         return ask(site.https_port, data.replace(b"TOKEN", token.encode()), patience=0.5)
 
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(32) as pool:
 
         @settings(
             max_examples=BATCHES,
