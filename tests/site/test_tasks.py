@@ -231,7 +231,7 @@ def test_what_it_cannot_finish_goes_back(site: Project) -> None:
     until(lambda: says(site, "worker") == "idle", 40)
     send(site, "long", 60)
     until(lambda: runs(site, "long"), 10)
-    until(lambda: says(site, "worker") == "runs 1 task", 40)
+    until(lambda: "runs 1 task" in site.compose("exec", "-T", "worker", "cat", "/tmp/heartbeat"), 12)
     start = time.monotonic()
     site.compose("stop", "worker")
     assert 7 < time.monotonic() - start < 20, "it did not drain for 8 seconds, or was killed"
