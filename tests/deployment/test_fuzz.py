@@ -131,7 +131,7 @@ def test_the_api_answers_what_its_schema_allows_and_forbids(
     said = site.project.run(
         *(tool("schemathesis"), "run", "--url", f"https://localhost:{site.https_port}", "--tls-verify", "false"),
         *("--header", f"Authorization: Token {token}", "--checks", "not_a_server_error", "--no-color"),
-        *("--max-examples", "200", "--workers", "1", "--phases", "examples,coverage,fuzzing", str(schema)),
+        *("--max-examples", "200", "--exclude-method", "DELETE", "--phases", "examples,coverage,fuzzing", str(schema)),
     )
     found = re.search(r"(\d+) generated", said)
     assert found, said
