@@ -1,4 +1,4 @@
-"""Run Celery's worker and beat in containers: heartbeat, results, schedule, signals."""
+"""Run Celery's worker and beat in containers: heartbeat, results, schedule, signals. The queue is in ops/queue.py."""
 
 import fcntl
 import logging
@@ -7,6 +7,8 @@ import signal
 import threading
 import time
 import warnings
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from celery.backends.redis import RedisBackend
 from celery.beat import PersistentScheduler
 from celery.exceptions import SecurityWarning
 from celery.signals import beat_init, setup_logging, worker_init, worker_process_init, worker_shutting_down
+from celery.worker import state
 from django.conf import settings
 
+import ops.queue  # noqa: F401 - its signals, and the limit of tries
+from ops import metrics
 from ops.telemetry import init_sentry, init_tracing
 
 # The container's user has no name, so Celery takes it for root and warns.
@@ -26,18 +31,35 @@ warnings.filterwarnings("ignore", category=SecurityWarning)
 # Omit the return value, which may be personal data.
 trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
 
-# The health check tests this file's age: `celery inspect ping` would fail for a busy worker.
+# The health check prints this file and tests its age: `celery inspect ping` would fail for a busy worker.
 HEARTBEAT = Path("/tmp/heartbeat")  # noqa: S108
+MEMORY = Path("/sys/fs/cgroup/memory.events")  # the container's
+STUCK = 15  # seconds without a turn of the main loop
+
+logger = logging.getLogger(__name__)
+
+
+def beat_with(doing: str) -> None:
+    """Write into the heartbeat file what this process is doing."""
+    HEARTBEAT.write_text(f"{datetime.now(UTC):%H:%M:%S} {doing}\n", encoding="utf-8")
+
+
+def killed() -> int:
+    """Return how many processes of this container the kernel has killed because its memory was full."""
+    with suppress(OSError):
+        events = dict(line.split() for line in MEMORY.read_text(encoding="utf-8").splitlines())
+        return int(events.get("oom_kill", 0))
+    return 0
 
 
 class Heartbeat(bootsteps.StartStopStep):
-    """Touch a file while the worker's main loop runs or waits to reconnect to Redis."""
+    """Write a file while the worker's main loop runs or waits to reconnect to Redis: it says what the worker does."""
 
     requires = ("celery.worker.components:Timer",)
 
     def start(self, worker: Any) -> None:
         """Start beating."""
-        self.turned = time.monotonic()
+        self.turned, self.stuck, self.killed = time.monotonic(), False, killed()
         worker.timer.call_repeatedly(5, self.turn)
         threading.Thread(target=self.beat, args=[worker], daemon=True).start()
 
@@ -46,11 +68,27 @@ class Heartbeat(bootsteps.StartStopStep):
         self.turned = time.monotonic()
 
     def beat(self, worker: Any) -> None:
-        """Touch the file, unless the main loop hangs."""
+        """Write the file every five seconds, unless the main loop hangs."""
         while True:
-            if worker.consumer.connection is None or time.monotonic() - self.turned < 15:
-                HEARTBEAT.touch()
+            self.look(worker)
             time.sleep(5)
+
+    def look(self, worker: Any) -> None:
+        """Write the file, or log once that the main loop hangs; log that the memory was full."""
+        stuck = worker.consumer.connection is not None and time.monotonic() - self.turned > STUCK
+        if not stuck:
+            tasks = len(state.active_requests)
+            doing = f"runs {tasks} task{'s' * (tasks > 1)}" if tasks else "idle"
+            beat_with(doing if worker.consumer.connection else "waits for Redis")
+        elif not self.stuck:
+            logger.error("The worker hangs: its main loop has not run for %s seconds", STUCK)
+        self.stuck = stuck
+        before, self.killed = self.killed, killed()
+        if self.killed > before:
+            logger.error(
+                "Out of memory: the kernel has killed a process of this container. Raise the container's memory limit, "
+                "or lower CELERY_WORKER_CONCURRENCY."
+            )
 
 
 class ResultBackend(RedisBackend):
@@ -76,7 +114,7 @@ class Scheduler(PersistentScheduler):
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send the tasks that are due, and return the seconds until the next check."""
         seconds: float = super().tick(*args, **kwargs)
-        HEARTBEAT.touch()
+        beat_with("schedules tasks")
         return seconds
 
 
@@ -90,6 +128,19 @@ def log_as_django_does(**_: Any) -> None:
 def report_errors(**_: Any) -> None:
     """Set up error reporting before Celery prepares the tasks, because Sentry wraps them."""
     init_sentry()
+
+
+@worker_init.connect
+def count_tasks(**_: Any) -> None:
+    """Serve metrics before the worker starts its processes."""
+    if metrics.serve():
+        metrics.count_tasks()
+
+
+@beat_init.connect
+def show_queue(**_: Any) -> None:
+    """Serve the metrics of the queue: there is only one beat."""
+    metrics.serve(metrics.Queue())
 
 
 @worker_process_init.connect
@@ -109,7 +160,7 @@ def return_unfinished_tasks(how: str, **_: Any) -> None:
     """Return unfinished tasks to the queue after CELERY_DRAIN_SECONDS, before the container is killed."""
 
     def end() -> None:
-        logging.getLogger(__name__).warning("Some tasks did not finish in time: they return to the queue")
+        logger.warning("Some tasks did not finish in time: they return to the queue")
         os.kill(os.getpid(), signal.SIGQUIT)
 
     if how == "Warm":

@@ -8,7 +8,6 @@ config/wsgi.py.
 import asyncio
 import logging
 import os
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,15 +18,14 @@ from multiprocessing import parent_process
 from multiprocessing.util import Finalize
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
-from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication
-from wsgiref.util import FileWrapper
 
 from config.wsgi import application as site
 from ops.env import THREADS, number
+from ops.environ import RefusedError, environ_of
 from ops.health import OTHERS, READY
 from ops.logs import log_access
-from ops.pages import content
+from ops.pages import own_answer
 from ops.stream import CHUNK, Stream, file_of
 
 Message = dict[str, Any]
@@ -47,57 +45,12 @@ PLAIN = [("Content-Type", "text/plain")]
 
 logger = logging.getLogger(__name__)
 
-
-class RefusedError(Exception):
-    """The request is refused with this status, without calling the site."""
-
-    def __init__(self, status: int, text: str) -> None:
-        """Store the status and the text of the response."""
-        super().__init__(text)
-        self.status = status
-
-
 Content = bytes | Stream | IO[bytes]
 Answer = tuple[int, Headers, Content]
 
 
-def environ_of(scope: Message, body: IO[bytes], length: int) -> dict[str, Any]:
-    """Return the WSGI environ of a request."""
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
-        "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_NAME": scope["server"][0],
-        "SERVER_PORT": scope["server"][1],
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": scope["client"][0],
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope["scheme"],
-        "wsgi.input": body,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-        "wsgi.file_wrapper": FileWrapper,
-    }
-    for key, value in scope["headers"]:
-        if b"_" not in key:  # WSGI cannot tell X_Forwarded_For from X-Forwarded-For
-            name = "HTTP_" + key.decode("latin-1").upper().replace("-", "_")
-            text = value.decode("latin-1")
-            separator = "; " if name == "HTTP_COOKIE" else ","
-            environ[name] = f"{environ[name]}{separator}{text}" if name in environ else text
-    if "HTTP_CONTENT_TYPE" in environ:
-        environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE")
-    if environ.pop("HTTP_CONTENT_LENGTH", None) or length:
-        environ["CONTENT_LENGTH"] = str(length)  # by now known for chunked bodies, too
-    return environ
-
-
 async def ready() -> tuple[int, str]:
     """Return the status and the text for /readyz."""
-    for other in OTHERS:
-        other.start()
     try:
         return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(READY.start())), READY_TIMEOUT)
     except TimeoutError:
@@ -130,6 +83,8 @@ class Front:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["path"] == "/livez":
+            for other in OTHERS:
+                other.start()
             await reply(send, 200, PLAIN, b"ok\n")
         elif scope["path"] == "/readyz" and b"x-forwarded-for" not in dict(scope["headers"]):
             status, text = await ready()
@@ -141,8 +96,8 @@ class Front:
                 await exchange.run()
             except RefusedError as refusal:
                 # Close the connection: the rest of the request may still be arriving.
-                kind, text = content(scope["path"], refusal.status)
-                await reply(send, refusal.status, [("Content-Type", kind), ("Connection", "close")], text.encode())
+                headers, page = own_answer(scope["path"], refusal.status)
+                await reply(send, refusal.status, [*headers, ("Connection", "close")], page)
                 log_access(scope["method"], scope["path"], refusal.status, start)
             finally:
                 exchange.end()
@@ -162,8 +117,8 @@ class Exchange:
     async def run(self) -> None:
         """Pass the request to the site and the response to the client; RefusedError if the request is refused."""
         sent = dict(self.scope["headers"])
-        if b"x-too-large" in sent:  # says the proxy, and sends no body
-            raise RefusedError(413, "The request is too large.")
+        if b"x-refused" in sent:  # by the proxy, which asks for the page only
+            raise RefusedError(413 if sent[b"x-refused"] == b"413" else 400, "The proxy has refused the request.")
         if b"content-length" in sent or b"transfer-encoding" in sent:
             if int(sent.get(b"content-length", 0)) > self.front.max_body:
                 raise RefusedError(413, "The request is too large.")
@@ -216,8 +171,8 @@ class Exchange:
         front = self.front
         if front.requests >= front.limit:
             raise RefusedError(503, BUSY)
-        front.requests += 1
         environ = environ_of(self.scope, self.body, self.length)
+        front.requests += 1
         work = front.pool.submit(copy_context().run, self.call, environ)
         if front.requests > front.threads:  # it waits: the client may disconnect first
             left = self.watch()
@@ -260,7 +215,7 @@ class Exchange:
             pass
         except Exception:
             logger.exception("The site raised an exception")
-            status, headers, content = 500, [], b""
+            status, (headers, content) = 500, own_answer(self.scope["path"], 500)
         self.loop.call_soon_threadsafe(self.called, (status, headers, content))
         if stream:
             stream.end()  # after `called`: a client that has its response finds a free thread

@@ -97,7 +97,7 @@ class Limits(AxesDatabaseHandler):  # type: ignore[misc]
 
 
 class Middleware:
-    """Keep what is somebody's out of caches, and answer 503 to a login for which there is no thread."""
+    """Keep what is somebody's out of caches, and answer the errors that are no fault of the site."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         """Wrap the next middleware."""
@@ -111,7 +111,9 @@ class Middleware:
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer 503 if the site is too busy to hash a password."""
+        """Answer 503 if the site is too busy to hash a password, and 400 to JSON that is nested too deeply."""
         if isinstance(exception, BusyError):
             return error(request, 503)
+        if isinstance(exception, RecursionError) and "decoding a JSON" in str(exception):
+            return error(request, 400)
         return None

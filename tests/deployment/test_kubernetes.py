@@ -213,7 +213,7 @@ def test_probes_ask_for_what_the_site_answers(site: Project, built: dict[str, li
         assert probes["readiness"]["timeoutSeconds"] > 5
         for name in {"worker", "beat"} & templates(manifests).keys():
             [container] = templates(manifests)[name]["spec"]["containers"]
-            heartbeat = re.search(r'HEARTBEAT = Path\("(.+?)"\)', texts["config/celery.py"])
+            heartbeat = re.search(r'HEARTBEAT = Path\("(.+?)"\)', texts["ops/celery.py"])
             assert heartbeat
             for probe in (container["startupProbe"], container["livenessProbe"]):
                 assert f"find {heartbeat[1]} -newermt" in probe["exec"]["command"][-1]

@@ -37,6 +37,12 @@ def test_too_many_requests_are_429(api: APIClient, monkeypatch: pytest.MonkeyPat
     assert answers == [200, 200, 429]
 
 
+def test_json_that_is_nested_too_deeply_cannot_be_read(client: Client) -> None:
+    answer = client.post("/api/v1/token/", "[" * 100_000, content_type="application/json")
+    assert answer.status_code == 400
+    assert answer.json() == {"detail": "The request cannot be read."}
+
+
 def test_passwords_cannot_be_guessed_quickly(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LoginRateThrottle, "THROTTLE_RATES", {"login": "2/min"})
     token = AuthToken.objects.create(User.objects.create_user("eve"))[1]

@@ -39,6 +39,7 @@ class Client:
             "server": ("127.0.0.1", "8000"),
         }
         self.app, self.status, self.body, self.done = app, 0, b"", False
+        self.headers: dict[bytes, bytes] = {}
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self.asked = 0  # times that a message was waited for
         self.reads = asyncio.Event()
@@ -63,6 +64,7 @@ class Client:
 
     async def _send(self, message: Message) -> None:
         self.status = message.get("status", self.status)
+        self.headers |= dict(message.get("headers", []))
         if message.get("more_body"):
             await self.reads.wait()
         self.body += message.get("body", b"")
@@ -165,7 +167,8 @@ def test_a_body_that_is_cut_off_or_too_large_is_refused() -> None:
         cut.leaves()
         assert await cut.answer() == 400
         assert await Client(app, content_length="101").answer() == 413
-        assert await Client(app, method="GET", x_too_large="yes").answer() == 413
+        for sent, answered in {"413": 413, "502": 400}.items():
+            assert await Client(app, method="GET", x_refused=sent).answer() == answered
         chunked = Client(app, transfer_encoding="chunked")
         chunked.sends(b"a" * 101, more=True)
         assert await chunked.answer() == 413
@@ -174,6 +177,32 @@ def test_a_body_that_is_cut_off_or_too_large_is_refused() -> None:
         unlucky.sends(b"a" * 10)
         assert await unlucky.answer() == 503
         assert not site.seen
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [
+        ("content_type", "text/html; charset=utf-16", 200),
+        ("content_type", "text/html; charset=unknown", 200),
+        ("content_type", "text/html; charset=hex", 400),
+        ("content_type", "text/html; charset=idna", 400),
+        ("content_type", "text/html;" + "a" * 20_000, 400),
+        ("authorization", "Token \xe6", 400),
+    ],
+)
+def test_what_no_part_of_the_site_could_read_is_refused(header: str, value: str, status: int) -> None:
+    async def test() -> None:
+        site = Site()
+        client = Client(front_of(site), method="GET", **{header: value})
+        assert await client.answer() == status
+        assert len(site.seen) == (status == 200)
+        if status == 400:
+            assert b"The request cannot be read." in client.body
+            wanted = {b"X-Request-ID", b"Content-Security-Policy", b"X-Content-Type-Options", b"X-Frame-Options"}
+            assert wanted <= client.headers.keys()
+        assert client.app.requests == 0
 
     run(test)
 
@@ -318,7 +347,10 @@ def test_a_site_that_raises_and_requests_without_a_body() -> None:
         site = Site(lambda _: 1 / 0)
         app = front_of(site)
         for _ in range(3):
-            assert await Client(app, method="GET").answer() == 500
+            failed = Client(app, method="GET")
+            assert await failed.answer() == 500
+            assert b"It has been logged." in failed.body
+            assert b"Content-Security-Policy" in failed.headers
         site.content = [b"a page"]
         head = Client(app, method="HEAD", x_forwarded_for="192.0.2.2")
         head.scope["headers"].append((b"x_forwarded_for", b"192.0.2.3"))
@@ -348,5 +380,19 @@ def test_one_check_at_a_time_and_no_longer_than_promised(monkeypatch: pytest.Mon
         while await Client(app, "/readyz").answer() != 200:
             pass
         assert len(checks) <= 2
+
+    run(test)
+
+
+def test_live_starts_the_other_checks_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        checks: list[int] = []
+        other = Check(lambda: checks.append(1), every=3600)
+        monkeypatch.setattr(front, "OTHERS", [other])
+        app = front_of(Site())
+        for _ in range(3):
+            assert await Client(app, "/livez").answer() == 200
+            other.start().result(10)
+        assert checks == [1]
 
     run(test)

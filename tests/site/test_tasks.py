@@ -20,10 +20,11 @@ from tests.support.matrix import Combination
 from tests.support.project import Project, add_app, add_telemetry, clean_up, get, make_project, until
 
 pytestmark = pytest.mark.rotates(
-    seconds=200,
+    seconds=290,
     touched_by=[
         "*celery*",
         "*tasks.py*",
+        "template/ops/queue.py",
     ],
 )
 
@@ -41,6 +42,7 @@ class Entry(models.Model):
     runs = models.IntegerField(default=0)
 """,
     "tasks.py": """
+import os
 import time
 
 from celery import shared_task
@@ -56,6 +58,19 @@ def enter(key, seconds=0.0):
     if first:
         time.sleep(seconds)
     return key
+
+
+@shared_task
+def die(key):
+    enter(key)
+    os.kill(os.getpid(), 9)
+
+
+@shared_task
+def swell(key):
+    enter(key)
+    if Entry.objects.get(key=key).runs == 1:
+        b"x" * 2_000_000_000
 """,
 }
 # Sends all tasks, and retries while the queue is down.
@@ -96,6 +111,8 @@ services:
   worker:
     command: celery --quiet --app config worker
     init: false
+    mem_limit: 500M
+    memswap_limit: 500M
     environment:
       <<: &times
         CELERY_TASK_TIME_LIMIT: "18"
@@ -103,9 +120,12 @@ services:
         CELERY_DRAIN_SECONDS: "8"
       OTEL_EXPORTER_OTLP_ENDPOINT: http://collector:4318
       OTEL_BSP_SCHEDULE_DELAY: "3600000"
+      METRICS_PORT: "9100"
   beat:
     command: celery --quiet --app config beat
     init: false
+    environment:
+      METRICS_PORT: "9100"
   web:
     environment: *times
   collector:
@@ -166,6 +186,20 @@ def last_check(site: Project, service: str) -> datetime:
     return datetime.fromisoformat(state(site, service)["Health"]["Log"][-1]["Start"])
 
 
+def metric(site: Project, service: str, name: str) -> float:
+    """Return the value of a metric of a service's container; -1 if there is none."""
+    code = f"import urllib.request as r; print(r.urlopen('http://{service}:9100/metrics').read().decode())"
+    text = site.compose("exec", "-T", "web", "python", "-c", code)
+    found = re.search(rf"(?m)^{re.escape(name)} (.+)$", text)
+    return float(found[1]) if found else -1
+
+
+def says(site: Project, service: str) -> str:
+    """Return the last line of a health check of a service's container, without the time."""
+    log = state(site, service)["Health"]["Log"]
+    return str(log[-1]["Output"].strip().partition(" ")[2]) if log else ""
+
+
 def test_redis_is_set_up_as_a_queue(site: Project) -> None:
     def ask(*words: str, **options: bool) -> str:
         return site.compose("exec", "-T", "redis", "valkey-cli", *words, **options)
@@ -194,8 +228,10 @@ def test_a_stopped_worker_finishes_its_task(site: Project) -> None:
 
 
 def test_what_it_cannot_finish_goes_back(site: Project) -> None:
+    until(lambda: says(site, "worker") == "idle", 40)
     send(site, "long", 60)
     until(lambda: runs(site, "long"), 10)
+    until(lambda: "runs 1 task" in site.compose("exec", "-T", "worker", "cat", "/tmp/heartbeat"), 12)
     start = time.monotonic()
     site.compose("stop", "worker")
     assert 7 < time.monotonic() - start < 20, "it did not drain for 8 seconds, or was killed"
@@ -232,6 +268,8 @@ def test_without_redis_pages_answer_and_tasks_are_refused(site: Project) -> None
     # This check rejects an old heartbeat: a worker that waits for Redis must stay healthy.
     until(lambda: last_check(site, "worker") > away + timedelta(seconds=30), 60)
     assert state(site, "worker")["Health"]["Status"] == "healthy"
+    assert says(site, "worker") == "waits for Redis"
+    assert metric(site, "beat", "redis_up") == 0
     site.compose("start", "redis")
     until(lambda: state(site, "redis")["Health"]["Status"] == "healthy", 30)
     send(site, "back")
@@ -245,6 +283,36 @@ def test_a_flushed_cache_loses_no_task(site: Project) -> None:
     shell(site, "from django.core.cache import cache; cache.clear()")
     site.compose("up", "--detach", "--wait", "worker")
     until(lambda: runs(site, "flush"), 10)
+
+
+def test_a_poison_task_is_set_aside_and_the_others_run(site: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    def tasks(*options: str) -> list[str]:
+        return site.compose("exec", "-T", "web", "python", "manage.py", "tasks", *options).strip().splitlines()
+
+    sent = shell(site, "from ledger.tasks import die; print(die.delay('poison').id)")
+    send(site, "after")
+    until(lambda: runs(site, "after"), 60)
+    until(lambda: len(tasks()) == 2, 120, every=2)
+    counted = runs(site, "poison")
+    with capsys.disabled():
+        print(f"\na task that kills its process: {counted['poison']} runs, then it is set aside")
+    assert counted == {"poison": 5}
+    assert tasks()[1] == f"ledger.tasks.die[{sent}]"
+    assert metric(site, "beat", "queue_set_aside") == 1
+    assert metric(site, "beat", "redis_up") == 1
+    assert metric(site, "worker", 'tasks_total{state="FAILURE",task="ledger.tasks.die"}') == 1
+    assert metric(site, "worker", 'tasks_total{state="SUCCESS",task="ledger.tasks.enter"}') >= 1
+    assert shell(site, f"from config import celery_app; print(celery_app.AsyncResult({sent!r}).state)") == "FAILURE"
+    assert "SetAsideError" in site.compose("logs", "worker")
+    assert tasks("--resend")[1] == f"ledger.tasks.die[{sent}] sent again"
+    until(lambda: runs(site, "poison") == {"poison": 10} and len(tasks()) == 2, 120, every=2)
+
+
+def test_a_task_that_runs_out_of_memory_is_told_apart(site: Project) -> None:
+    shell(site, "from ledger.tasks import swell; swell.delay('swollen')")
+    until(lambda: runs(site, "swollen") == {"swollen": 2}, 60)
+    until(lambda: "Out of memory" in site.compose("logs", "worker"), 20)
+    assert state(site, "worker")["Health"]["Status"] == "healthy"
 
 
 def test_beat_runs_once_and_its_schedule_survives(site: Project) -> None:

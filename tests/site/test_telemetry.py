@@ -1,4 +1,4 @@
-"""Errors and traces arrive, once a team has uncommented the packages that send them."""
+"""Errors, traces and metrics arrive, once a team has uncommented the packages that send them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tests.support.matrix import Combination
 from tests.support.own_checks import MYPY, OPS, mypy_volume
 from tests.support.project import add_telemetry, clean_up, make_project
 
-pytestmark = pytest.mark.rotates(seconds=60, touched_by=["template/ops/telemetry.py*", "template/pyproject.toml*"])
+pytestmark = pytest.mark.rotates(
+    seconds=60, touched_by=["template/ops/telemetry.py*", "template/ops/metrics.py*", "template/pyproject.toml*"]
+)
 
 
 @pytest.mark.parametrize("celery", [True, False])
@@ -29,6 +31,6 @@ def test_errors_and_traces_arrive(celery: bool, copie_session: Copie, engine: En
         project.compose("build", "web")
         checks = f"pytest -q -p no:cacheprovider tests/ops/telemetry; {MYPY}"
         said = project.compose("run", "--rm", "--no-deps", "-T", *mypy_volume(project), "web", "sh", "-ec", checks)
-        assert "1 passed" in said
+        assert "2 passed" in said
     finally:
         clean_up(project)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+
+import yaml
 
 from tests.support.matrix import ROOT
 
@@ -40,3 +43,17 @@ def test_links_lead_to_files() -> None:
     }
     assert len(links) > 5
     assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_dashboard_and_the_alerts_name_metrics_that_exist() -> None:
+    docs, ops = ROOT / "docs" / "metrics", ROOT / "template" / "ops"
+    rules = yaml.safe_load((docs / "alerts.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    panels = json.loads((docs / "dashboard.json").read_text(encoding="utf-8"))["panels"]
+    asked = [rule["expr"] for rule in rules] + [each["expr"] for panel in panels for each in panel["targets"]]
+    names = set(re.findall(r"\b[a-z]+_[a-z_]+[a-z]\b(?= *[{[)>=])", " ".join(asked)))
+    names -= {"histogram_quantile"}
+    source = "".join((ops / name).read_text(encoding="utf-8") for name in ("metrics.py.jinja", "queue.py"))
+    assert len(names) > 8
+    for name in names:
+        known = re.sub("_(bucket|count)$", "", name).removeprefix("queue_")
+        assert f'"{known}"' in source or name.startswith(("process_", "granian_")), name

@@ -20,7 +20,7 @@ from wsgiref.util import setup_testing_defaults
 from config.wsgi import application
 
 for path in ("/livez", "/favicon.ico"):
-    environ = {"PATH_INFO": path}
+    environ = {"PATH_INFO": path, "HTTP_X_REQUEST_ID": "the-one-id"}
     setup_testing_defaults(environ)
     application(environ, lambda *_: None)
 logging.getLogger("tests").error("this is broken")
@@ -78,3 +78,5 @@ def test_errors_and_traces_arrive(collector: Collector) -> None:
     assert NAME.encode() in collector.received["traces"]
     assert b"favicon.ico" in collector.received["traces"]
     assert b"livez" not in collector.received["traces"]
+    for kind in ("envelope", "traces"):
+        assert b"the-one-id" in collector.received[kind], "the logs, the error and the trace have one id"
