@@ -2,6 +2,7 @@
 
 import codecs
 import sys
+from contextlib import suppress
 from typing import IO, Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
@@ -27,11 +28,10 @@ def is_text(content_type: str) -> bool:
         return True
     except ValueError:
         return False
-    try:
+    with suppress(LookupError, ValueError):
         b"x".decode(charset, "replace")
-    except (LookupError, ValueError):
-        return False
-    return True
+        return True
+    return False
 
 
 def environ_of(scope: dict[str, Any], body: IO[bytes], length: int) -> dict[str, Any]:
