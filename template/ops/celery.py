@@ -33,7 +33,8 @@ trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
 
 # The health check prints this file and tests its age: `celery inspect ping` would fail for a busy worker.
 HEARTBEAT = Path("/tmp/heartbeat")  # noqa: S108
-MEMORY = Path("/sys/fs/cgroup/memory.events")  # the container's
+# What the kernel says of the container's memory, in versions 2 and 1 of cgroups.
+MEMORY = [Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control")]
 STUCK = 15  # seconds without a turn of the main loop
 
 logger = logging.getLogger(__name__)
@@ -46,9 +47,10 @@ def beat_with(doing: str) -> None:
 
 def killed() -> int:
     """Return how many processes of this container the kernel has killed because its memory was full."""
-    with suppress(OSError):
-        events = dict(line.split() for line in MEMORY.read_text(encoding="utf-8").splitlines())
-        return int(events.get("oom_kill", 0))
+    for file in MEMORY:
+        with suppress(OSError):
+            events = dict(line.split() for line in file.read_text(encoding="utf-8").splitlines())
+            return int(events.get("oom_kill", 0))
     return 0
 
 

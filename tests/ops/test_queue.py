@@ -191,7 +191,7 @@ def test_the_health_check_tells_what_a_worker_does(
 ) -> None:
     file, memory = tmp_path / "heartbeat", tmp_path / "memory.events"
     monkeypatch.setattr(celery, "HEARTBEAT", file)
-    monkeypatch.setattr(celery, "MEMORY", memory)
+    monkeypatch.setattr(celery, "MEMORY", [tmp_path / "none", memory])
     worker = SimpleNamespace(consumer=SimpleNamespace(connection="any"), timer=mock.Mock())
     heartbeat = celery.Heartbeat(worker)
     heartbeat.turned, heartbeat.stuck, heartbeat.killed = time.monotonic(), False, celery.killed()
