@@ -3,6 +3,7 @@
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -14,7 +15,10 @@ from pytest_django import Settings
 
 from ops.management.commands.lintmigrations import harms
 
-POST = [("id", models.AutoField(primary_key=True)), ("title", models.CharField(max_length=50, null=True))]
+POST: list[tuple[str, models.Field]] = [
+    ("id", models.AutoField(primary_key=True)),
+    ("title", models.CharField(max_length=50, null=True)),
+]
 MIGRATION = """
 from django.db import migrations
 
@@ -27,13 +31,12 @@ class Migration(migrations.Migration):
 def said(*found: Operation) -> list[str]:
     """Return the harms of a migration with these operations, on a model `Post` that exists already."""
     state = ProjectState()
-    state.add_model(ModelState("blog", "Post", POST))  # type: ignore[no-untyped-call]
-    migration = Migration("0002", "blog")
-    migration.operations = list(found)
-    return list(harms(migration, state))
+    state.add_model(ModelState("blog", "Post", POST))
+    migration = type("Migration", (Migration,), {"operations": found})
+    return list(harms(migration("0002", "blog"), state))
 
 
-def alter(**options: object) -> Operation:
+def alter(**options: Any) -> Operation:
     """Return an operation that changes the field `title`."""
     return operations.AlterField("post", "title", models.CharField(**{"max_length": 50, "null": True} | options))
 

@@ -51,8 +51,10 @@ def harms(migration: Migration, state: ProjectState) -> Iterator[str]:
     """Yield what a migration does that the version before cannot work with, and add the migration to the state."""
     new: set[str] = set()  # models that no version uses yet
     for operation in migration.operations:
-        split = isinstance(operation, operations.SeparateDatabaseAndState)
-        for each in operation.database_operations if split else [operation]:
+        parts = [operation]
+        if isinstance(operation, operations.SeparateDatabaseAndState):
+            parts = list(operation.database_operations)
+        for each in parts:
             if isinstance(each, operations.CreateModel):
                 new.add(each.name_lower)
                 continue
