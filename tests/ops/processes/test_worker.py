@@ -13,8 +13,8 @@ from ops.logs import request_id
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    # The worker's thread leaves connections to the garbage collector: to Redis when it ends while one is in use, and to an
-    # in-memory SQLite database, which Django never closes.
+    # The worker's thread leaves connections to the garbage collector: to Redis when it ends while one is in use, and to
+    # an in-memory SQLite database, which Django never closes.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
