@@ -27,7 +27,10 @@ class Host:
     path: Path
     database: str
     #: the body of the Docker stand-in, which knows its version and reads production.env
-    docker: str = 'case "$*" in ps*) cat {running} ;; version*) echo 99 ;; *environment) cat production.env ;; esac'
+    docker: str = (
+        'case "$*" in ps*) cat {running} ;; version*) echo 99 ;; *environment) cat production.env ;; '
+        r""" "network inspect"*) sed -n 's/.*FRONTEND_SUBNET:-\([0-9./]*\).*/\1/p' compose.production.yaml ;; esac"""
+    )
 
     @property
     def slug(self) -> str:

@@ -290,7 +290,7 @@ def test_another_name_or_database_is_refused(site: Swarm) -> None:
     label = project.docker("volume", "inspect", "--format", "{{.Labels.server}}", name).strip()
     assert server.startswith(label.replace(" ", ":"))
     for file, old, new, why in (
-        ("scripts/deploy.sh", "STACK=slipway", "STACK=too-slipway", f"This site is deployed as {project.slug}, but "),
+        ("scripts/swarm.sh", "STACK=slipway", "STACK=too-slipway", f"This site is deployed as {project.slug}, but "),
         ("deploy/stack.yaml", server, "oracle:26.1", f"The volume {name} was written by {label}, and oracle 26"),
     ):
         project.edit(file, old, new)
