@@ -1,6 +1,7 @@
 """SQLite: allow one web container at a time, and choose a journal mode that is safe with the library's version."""
 
 import fcntl
+import gc
 import logging
 import os
 import sqlite3
@@ -57,6 +58,7 @@ def connect(database: BaseDatabaseWrapper) -> None:
     """
     deadline = time.monotonic() + JOURNAL_TIMEOUT
     while True:
+        gc.collect()  # closes a connection that has failed: until then, this process has the file open itself
         try:
             with database.cursor() as cursor:
                 cursor.execute("PRAGMA journal_mode")
