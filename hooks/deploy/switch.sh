@@ -1,8 +1,10 @@
-# answer PATH: print the status that the web container $new returns to Caddy
+# answer PATH OPTIONS...: print the status that the web container $new returns to Caddy; the options are wget's
 answer() {
+    page=$1
+    shift
     # By its IPv4 address: the site does not listen on IPv6, and wget tries only the first address of a name.
     address=$(docker inspect --format "{% raw %}{{(index .NetworkSettings.Networks \"$network\").IPAddress}}{% endraw %}" "$new")
-    docker exec "$caddy" wget -S -O /dev/null -T 10 --header "Host: $SITE_HOST" --header "X-Forwarded-Proto: https" "http://$address:8000$1" 2>&1 |
+    docker exec "$caddy" wget -S -O /dev/null -T 10 --header "Host: $SITE_HOST" "$@" "http://$address:8000$page" 2>&1 |
         sed -n 's/.*HTTP\/1.[01] \([0-9]*\).*/\1/p' | head -n 1
 }
 
@@ -32,7 +34,8 @@ ask() {
 # check: stop unless the web container $new is ready and has a home page
 check() {
     ask 40 answer /readyz || refuse "does not become ready"
-    ask 5 answer / || refuse "answers its home page with status ${status:-0}"
+    # As if it had come over TLS: the site redirects others before it renders a page.
+    ask 5 answer / --header "X-Forwarded-For: 127.0.0.1" --header "X-Forwarded-Proto: https" || refuse "answers its home page with status ${status:-0}"
 }
 
 # refuse WHAT: stop, with the end of the log of the web container $new
