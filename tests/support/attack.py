@@ -10,7 +10,9 @@ from http.client import HTTPConnection
 from urllib.parse import urlencode
 
 # This container's address in the network that the site trusts: it believes the X-Forwarded-For that is sent from here.
-with socket.create_connection(("caddy", 80)) as to_caddy:
+# The IPv4 one: the site does not listen on IPv6.
+with socket.socket() as to_caddy:
+    to_caddy.connect(("caddy", 80))
     PROXY = to_caddy.getsockname()[0]
 LOGIN = "/admin/login/"
 TOKEN = "c" * 32

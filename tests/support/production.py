@@ -181,8 +181,10 @@ class Production:
         file = self.project.path / "production.env"
         before = file.read_text(encoding="utf-8")
         file.write_text(f"{before}{line}\n", encoding="utf-8")
-        yield
-        file.write_text(before, encoding="utf-8")
+        try:
+            yield
+        finally:
+            file.write_text(before, encoding="utf-8")
 
     def numbers(self) -> set[int]:
         """Return the numbers that are in the database."""
@@ -190,6 +192,15 @@ class Production:
         return set(
             json.loads(self.python(f"import json; from ledger.models import Entry; print(json.dumps(list({rows})))"))
         )
+
+    def releases(self) -> list[list[str]]:
+        """Return the words of each line in data/releases, without the time: the version, and its images."""
+        text = (self.project.path / "data" / "releases").read_text(encoding="utf-8")
+        return [line.split()[1:] for line in text.splitlines()]
+
+    def latest(self) -> str:
+        """Return the version that data/releases ends with."""
+        return self.releases()[-1][0]
 
 
 class Site(Production):
@@ -224,15 +235,6 @@ class Site(Production):
         state = self.project.inspect(name)
         assert state["State"]["Running"]
         return str(state["Config"]["Image"]).rpartition(":")[2]
-
-    def releases(self) -> list[list[str]]:
-        """Return the words of each line in data/releases, without the time: the version, and its images."""
-        text = (self.project.path / "data" / "releases").read_text(encoding="utf-8")
-        return [line.split()[1:] for line in text.splitlines()]
-
-    def latest(self) -> str:
-        """Return the version that data/releases ends with."""
-        return self.releases()[-1][0]
 
 
 @dataclass
