@@ -28,12 +28,7 @@ exchange() {
     mkdir -p "$new/was/site"
 {% if database == 'postgres' %}
     query <<END
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('app', 'restored');
-BEGIN;
-ALTER DATABASE app RENAME TO exchanged;
-ALTER DATABASE restored RENAME TO app;
-ALTER DATABASE exchanged RENAME TO restored;
-COMMIT;
+{% include 'hooks/restore/exchange.sql' %}
 END
 {% endif %}
     for name in site/media {{ {'sqlite': 'site/db.sqlite3 site/db.sqlite3-wal site/db.sqlite3-shm site/db.sqlite3-journal', 'postgres': ''}.get(database, '"$folder"') }}; do

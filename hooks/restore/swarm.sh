@@ -19,12 +19,7 @@ query() {
 # Swap the prepared database and the site's. A second call swaps them back.
 exchange_database() {
     query <<END
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('app', 'restored');
-BEGIN;
-ALTER DATABASE app RENAME TO exchanged;
-ALTER DATABASE restored RENAME TO app;
-ALTER DATABASE exchanged RENAME TO restored;
-COMMIT;
+{% include 'hooks/restore/exchange.sql' %}
 END
 }
 {% else %}
