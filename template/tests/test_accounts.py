@@ -1,8 +1,11 @@
-"""The user model and the admin."""
+"""Signing in and out, passwords, and the admin."""
+
+import re
 
 import pytest
 from axes.models import AccessAttempt
 from django.conf import settings
+from django.core.mail import EmailMessage
 from django.test import Client
 from django.utils import timezone
 from django.utils.html import escape
@@ -43,3 +46,32 @@ def test_wrong_passwords_lock_out_their_address(client: Client) -> None:
     assert client.post("/admin/login/", right, REMOTE_ADDR="10.1.2.3").status_code == 302, "other addresses can sign in"
     AccessAttempt.objects.update(attempt_time=timezone.now() - settings.AXES_COOLOFF_TIME)
     assert client.post("/admin/login/", right).status_code == 302, "the lockout ends"
+
+
+def sign_in(client: Client, password: str) -> int:
+    """Return the status of signing ada in: 302 if the password is right."""
+    return client.post("/accounts/sign-in/", {"username": "ada", "password": password}).status_code
+
+
+def test_an_account_is_for_those_who_are_signed_in(client: Client) -> None:
+    assert client.get("/accounts/")["Location"] == "/accounts/sign-in/?next=/accounts/"
+    User.objects.create_user("ada", password="correct horse")
+    assert sign_in(client, "battery staple") == 200
+    assert sign_in(client, "correct horse") == 302
+    assert "<p>ada</p>" in client.get("/accounts/").text
+    client.post("/accounts/sign-out/")
+    assert client.get("/accounts/").status_code == 302
+
+
+def test_a_forgotten_password_is_reset_by_mail(client: Client, mailoutbox: list[EmailMessage]) -> None:
+    User.objects.create_user("ada", "ada@example.com", "correct horse")
+    for _ in range(3):
+        assert "a mail" in client.post("/accounts/reset/", {"email": "ADA@example.com"}, follow=True).text
+    (mail,) = mailoutbox
+    link = re.search(r"/accounts/reset/\S+", str(mail.body))
+    assert link
+    form = client.get(link[0], follow=True).redirect_chain[-1][0]
+    new = {"new_password1": "battery staple", "new_password2": "battery staple"}
+    assert client.post(form, new)["Location"] == "/accounts/reset/done/"
+    assert sign_in(client, "battery staple") == 302
+    assert "unsuccessful" in client.get(link[0], follow=True).text, "the link works twice"

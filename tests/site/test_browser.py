@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 from pytest_copie.plugin import Copie
 
@@ -19,7 +20,7 @@ from tests.support.matrix import ROOT, Combination
 from tests.support.project import Project, clean_up, make_project
 
 pytestmark = pytest.mark.rotates(
-    seconds=60, touched_by=["template/templates/*", "template/static/*", "template/config/*", "template/ops/pages.py*"]
+    seconds=80, touched_by=["template/templates/*", "template/static/*", "template/config/*", "template/ops/pages.py*"]
 )
 REPORTS = ROOT / "reports"
 
@@ -113,21 +114,56 @@ def walk(page: Page, site: str, kind: str, complaints: list[str]) -> None:
         "request", lambda request: None if request.url.startswith((site, "data:")) else complaints.append(request.url)
     )
 
+    def look(name: str, *excluded: str) -> None:
+        """Check a page for accessibility in both colour schemes, and keep pictures of it, on a phone too."""
+        for scheme in ("dark", "light"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            options = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
+            found = Axe().run(page, context={"exclude": [[each] for each in excluded]}, options=options).response
+            for each in found["violations"]:
+                nodes = "; ".join(f"{node['target']} {node['failureSummary']}" for node in each["nodes"])
+                complaints.append(f"{name} in {scheme}: {each['id']}: {nodes}")
+            page.screenshot(path=REPORTS / f"{name}-{kind}-{scheme}.png")
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.screenshot(path=REPORTS / f"{name}-{kind}-phone.png")
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            complaints.append(f"{name} is wider than a phone")
+        page.set_viewport_size({"width": 1200, "height": 900})
+
     page.goto(f"{site}/")
     assert page.locator("h1").inner_text() == "slipway-browser's Café & Co"
     assert page.locator("img").evaluate("image => image.naturalWidth") > 0
     assert page.locator("body").evaluate("body => getComputedStyle(body).margin") == "0px", "the page lacks its styles"
-    page.screenshot(path=REPORTS / f"home-{kind}.png")
     if kind == "development":
         assert page.locator("dd").all_inner_texts()[0].startswith("6.")
-        page.emulate_media(color_scheme="dark")
-        page.set_viewport_size({"width": 390, "height": 844})
-        page.screenshot(path=REPORTS / "home-phone-dark.png")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than a phone"
-        page.emulate_media(color_scheme="light")
-        page.set_viewport_size({"width": 1200, "height": 900})
+    look("home")
+
+    page.goto(f"{site}/accounts/")
+    look("sign-in")
+    page.fill("[name=username]", "ada")
+    page.fill("[name=password]", "wrong")
+    page.click("button")
+    assert "Please enter a correct username" in page.inner_text("main")
+    look("refused")
+    page.fill("[name=username]", "ada")
+    page.fill("[name=password]", "correct horse battery")
+    page.click("button")
+    page.wait_for_selector("text=Sign out")
+    look("account")
+    page.click("text=Change your password")
+    page.wait_for_selector("[name=old_password]")
+    look("password")
+    page.goto(f"{site}/accounts/")
+    page.click("text=Sign out")
+    page.wait_for_selector("h1:has-text('slipway-browser')")
+    page.goto(f"{site}/accounts/reset/")
+    page.fill("[name=email]", "ada@example.org")
+    page.click("button")
+    page.wait_for_selector("text=on its way")
+    look("reset")
 
     page.goto(f"{site}/admin/")
+    look("admin-login")
     page.fill("[name=username]", "ada")
     page.fill("[name=password]", "correct horse battery")
     page.click("[type=submit]")
@@ -137,14 +173,16 @@ def walk(page: Page, site: str, kind: str, complaints: list[str]) -> None:
     page.wait_for_load_state()
     assert "1 user" in page.inner_text("main")
     page.goto(f"{site}/admin/accounts/user/1/change/")
-    page.screenshot(path=REPORTS / f"admin-{kind}.png")
+    look("admin")
 
     page.goto(f"{site}/api/docs/")
     page.click("text=/api/v1/users/me/ >> nth=0")
     page.click("button:has-text('Try it out')")
     page.click("button:has-text('Execute')")
     page.wait_for_selector("text=ada@example.com")
-    page.screenshot(path=REPORTS / f"api-{kind}.png")
+    look("api")
+    page.click("text=Back to the site")
+    page.wait_for_selector("h1:has-text('slipway-browser')")
 
 
 def test_the_demo_answers_and_stops(tmp_path: Path, engine: Engine, browser: Browser) -> None:
