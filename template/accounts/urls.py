@@ -10,15 +10,16 @@ from accounts.forms import ResetForm
 SENT = "If an account has this address, a mail with a link is on its way. It may take a few minutes."
 FORM = {"template_name": "form.html"}
 
+# The paths of django.contrib.auth.urls: the settings' defaults, such as LOGIN_URL, name them.
 urlpatterns = [
-    path("", login_required(TemplateView.as_view(template_name="account.html")), name="account"),
-    path("sign-in/", views.LoginView.as_view(**FORM, extra_context={"title": "Sign in"}), name="login"),
-    path("sign-out/", views.LogoutView.as_view(next_page="home"), name="logout"),
-    path("password/", views.PasswordChangeView.as_view(**FORM), name="password_change"),
-    path("password/changed/", views.PasswordChangeDoneView.as_view(**FORM), name="password_change_done"),
-    path("reset/", views.PasswordResetView.as_view(**FORM, form_class=ResetForm), name="password_reset"),
+    path("profile/", login_required(TemplateView.as_view(template_name="account.html")), name="account"),
+    path("login/", views.LoginView.as_view(**FORM, extra_context={"title": "Sign in"}), name="login"),
+    path("logout/", views.LogoutView.as_view(next_page="home"), name="logout"),
+    path("password_change/", views.PasswordChangeView.as_view(**FORM), name="password_change"),
+    path("password_change/done/", views.PasswordChangeDoneView.as_view(**FORM), name="password_change_done"),
+    path("password_reset/", views.PasswordResetView.as_view(**FORM, form_class=ResetForm), name="password_reset"),
     path(
-        "reset/sent/",
+        "password_reset/done/",
         views.PasswordResetDoneView.as_view(**FORM, extra_context={"text": SENT}),
         name="password_reset_done",
     ),

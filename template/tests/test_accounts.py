@@ -50,23 +50,23 @@ def test_wrong_passwords_lock_out_their_address(client: Client) -> None:
 
 def sign_in(client: Client, password: str) -> int:
     """Return the status of signing ada in: 302 if the password is right."""
-    return client.post("/accounts/sign-in/", {"username": "ada", "password": password}).status_code
+    return client.post("/accounts/login/", {"username": "ada", "password": password}).status_code
 
 
 def test_an_account_is_for_those_who_are_signed_in(client: Client) -> None:
-    assert client.get("/accounts/")["Location"] == "/accounts/sign-in/?next=/accounts/"
+    assert client.get("/accounts/profile/")["Location"] == "/accounts/login/?next=/accounts/profile/"
     User.objects.create_user("ada", password="correct horse")
     assert sign_in(client, "battery staple") == 200
     assert sign_in(client, "correct horse") == 302
-    assert "<p>ada</p>" in client.get("/accounts/").text
-    client.post("/accounts/sign-out/")
-    assert client.get("/accounts/").status_code == 302
+    assert "<p>ada</p>" in client.get("/accounts/profile/").text
+    client.post("/accounts/logout/")
+    assert client.get("/accounts/profile/").status_code == 302
 
 
 def test_a_forgotten_password_is_reset_by_mail(client: Client, mailoutbox: list[EmailMessage]) -> None:
     User.objects.create_user("ada", "ada@example.com", "correct horse")
     for _ in range(3):
-        assert "a mail" in client.post("/accounts/reset/", {"email": "ADA@example.com"}, follow=True).text
+        assert "a mail" in client.post("/accounts/password_reset/", {"email": "ADA@example.com"}, follow=True).text
     (mail,) = mailoutbox
     link = re.search(r"/accounts/reset/\S+", str(mail.body))
     assert link

