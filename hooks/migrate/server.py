@@ -25,6 +25,11 @@ logger = logging.getLogger(__name__)
 {% include 'hooks/migrate/wait.py' %}
 
 
+def unusable(error: OperationalError) -> CommandError:
+    """Return the error, on one line, for a server that cannot be reached or does not let us in."""
+    return CommandError(f"The database cannot be used: {' '.join(str(error).split())}")
+
+
 @contextmanager
 def lock(database: BaseDatabaseWrapper) -> Iterator[None]:
     """Hold the lock for `database`; CommandError if another migrate holds it for too long.
@@ -74,7 +79,7 @@ def lock(database: BaseDatabaseWrapper) -> Iterator[None]:
         try:
             wait_until(acquire)
         except OperationalError as error:
-            raise CommandError(f"The database cannot be used: {' '.join(str(error).split())}") from None
+            raise unusable(error) from None
         session.inc_thread_sharing()
         keeper = threading.Thread(target=keep_alive, daemon=True)
         keeper.start()
@@ -108,6 +113,13 @@ def retry(execute: Callable[..., Any], *statement: Any) -> Any:
 
 class Command(migrate.Command):
     """Django's own command, under a lock."""
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """Run Django's checks, some of which ask the server."""
+        try:
+            super().check(*args, **options)
+        except OperationalError as error:
+            raise unusable(error) from None
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Migrate once no other migrate is running on the database. Read-only options do not wait."""

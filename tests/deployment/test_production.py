@@ -435,13 +435,15 @@ def test_the_last_line_of_a_failed_deploy_has_the_cause(site: Production) -> Non
         file = site.project.path / "secrets" / "database_url"
         url = file.read_text(encoding="utf-8")
         password = re.findall(":([^:@]+)@", url)[0]
-        for wrong, cause in {
-            url.replace(password, "0123456789-rotated"): "(password authentication failed|Access denied)",
-            url.replace("@database", "@nowhere.invalid"): "nowhere.invalid",
-        }.items():
-            file.write_text(wrong, encoding="utf-8")
-            refuse(f"The database cannot be used: .*{cause}")
-        file.write_text(url, encoding="utf-8")
+        try:
+            for wrong, cause in {
+                url.replace(password, "0123456789-rotated"): "(password authentication failed|Access denied)",
+                url.replace("@database", "@nowhere.invalid"): "nowhere.invalid",
+            }.items():
+                file.write_text(wrong, encoding="utf-8")
+                refuse(f"The database cannot be used: .*{cause}")
+        finally:
+            file.write_text(url, encoding="utf-8")
     assert site.compose("ps", "--quiet") == running
     assert site.status("/") == 200
 
