@@ -99,7 +99,9 @@ def test_a_broken_version_never_serves(site: Site, how: str) -> None:
     site.variant("broken", BROKEN[how][0])
     with Load(site, 2_000_000 + 1_000_000 * list(BROKEN).index(how), pace=20) as load:
         until(lambda: load.acknowledged, 30)
+        start = time.monotonic()
         said = site.deploy("broken", fails=True)
+        print(f"{site.project.database}: {how}: refused after {time.monotonic() - start:.0f} s")
     last = [line for line in said.splitlines() if not line.startswith("make: ***")][-1]
     assert re.search(f"and {before} stays up: .*{BROKEN[how][1]}", last), said
     assert {status for status, _ in load.answers} == {201}
