@@ -107,6 +107,7 @@ def every_variable_is_listed(project: Project) -> None:
         "SERVER",
         "DATABASE_REPLICAS",
         "BEAT_REPLICAS",
+        *("NODES", "UPLOADS"),
         *(name for name in read if name.endswith("_HASH")),
     }
     listed = set(re.findall(r"(?m)^(?:# )?([A-Z0-9_]+)=", texts[".env.example"]))
