@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from pathlib import Path, PurePath
+from typing import Any
 
 from django.apps import apps
 from django.conf import settings
@@ -19,6 +20,7 @@ PICTURES = {f".{kind}": f"image/{kind}" for kind in ("avif", "gif", "jpeg", "png
 DOWNLOADS = {".m4a": "audio/mp4", ".mp3": "audio/mpeg", ".mp4": "video/mp4", ".ogg": "audio/ogg"}
 DOWNLOADS |= {".svg": "image/svg+xml", ".wav": "audio/wav", ".webm": "video/webm"}
 SECONDS = 600  # for which an address in the bucket is valid
+bucket: Any = default_storage  # an ops.bucket.Bucket, if `in_bucket`
 
 
 class StorageError(OSError):
@@ -51,7 +53,7 @@ def serve(request: HttpRequest, name: str) -> HttpResponseBase:
             response = FileResponse(path.open("rb"), content_type=kind, as_attachment=disposition == "attachment")
             response["Content-Security-Policy"] = "default-src 'none'; sandbox"
             return response
-    response = HttpResponseRedirect(default_storage.signed_url(name, request.method))
+    response = HttpResponseRedirect(bucket.signed_url(name, request.method))
     response["Cache-Control"] = f"private, max-age={SECONDS // 2}"  # the rest is for the download to begin
     return response
 
@@ -64,7 +66,7 @@ def in_bucket() -> bool:
 def problem() -> str:
     """Return why uploads cannot be stored or would be lost, "" if neither. With a bucket, this asks it."""
     if in_bucket():
-        return str(default_storage.problem())
+        return str(bucket.problem())
     fields = (field for model in apps.get_models() for field in model._meta.get_fields())
     if not any(isinstance(field, FileField) for field in fields):
         return ""

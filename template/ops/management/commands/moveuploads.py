@@ -102,4 +102,4 @@ class Command(BaseCommand):
         self.stdout.write(f"{moved} uploads moved, {size} bytes; {there} were there already.")
         if taken:
             names = ", ".join(taken[:10])
-            raise CommandError(f"{len(taken)} stay, for the target has others of their names: {names}. Rename them.")
+            raise CommandError(f"{len(taken)} stay: the target has others of their names ({names}). Delete one of each.")
