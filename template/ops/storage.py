@@ -73,6 +73,6 @@ def problem() -> str:
     root = Path(settings.MEDIA_ROOT)
     if not os.access(next(each for each in (root, *root.parents) if each.exists()), os.W_OK):
         return f"{root} cannot be written, so every upload fails. Set STORAGE_URL, or mount a volume there."
-    if int(os.environ.get("NODES", "1")) > 1:  # set by deploy/stack.yaml
+    if int(os.environ.get("NODES", "1")) > 1:  # set where several can run the site
         return "each node has a volume of its own, so containers on other nodes lack an upload. Set STORAGE_URL."
     return ""
