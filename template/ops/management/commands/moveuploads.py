@@ -101,5 +101,5 @@ class Command(BaseCommand):
             source.delete(name)
         self.stdout.write(f"{moved} uploads moved, {size} bytes; {there} were there already.")
         if taken:
-            names = ", ".join(taken[:10])
-            raise CommandError(f"{len(taken)} stay: the target has others of their names ({names}). Delete one of each.")
+            few = ", ".join(taken[:10])
+            raise CommandError(f"{len(taken)} stay: the target has others of their names ({few}). Delete one of each.")
