@@ -22,7 +22,7 @@ from tests.support.project import Answer, CommandError, add_app, clean_up, free_
 from tools.lock import compile_locks
 
 pytestmark = pytest.mark.rotates(
-    seconds=150,
+    seconds=100,
     touched_by=[
         *("template/ops/storage.py", "template/ops/bucket.py", "template/ops/management/commands/moveuploads.py"),
         *("template/ops/services.py*", "*Caddyfile*", "tests/engine/stand_ins/s3/*"),
@@ -114,7 +114,7 @@ class Site(Production):
 
     def in_bucket(self) -> list[str]:
         """Return the names of the objects in the bucket."""
-        return sorted(self.python(IN_BUCKET).split())
+        return sorted(self.python(IN_BUCKET).splitlines())
 
     def interrupt(self, left: int) -> None:
         """Start to move uploads, and kill that once the volume no longer has `left` files."""
