@@ -114,7 +114,7 @@ class Site(Production):
 
     def in_bucket(self) -> list[str]:
         """Return the names of the objects in the bucket."""
-        return sorted(self.python(IN_BUCKET).splitlines())
+        return sorted(filter(None, self.python(IN_BUCKET).splitlines()))
 
     def interrupt(self, left: int) -> None:
         """Start to move uploads, and kill that once the volume no longer has `left` files."""
