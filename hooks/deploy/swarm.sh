@@ -62,6 +62,12 @@ export DATA_NODE="${DATA_NODE:-${placed:-node.id==$(docker info --format '{% raw
 
 {% include 'hooks/deploy/swarm_preflight.sh' %}
 
+# A container on another node lacks an upload, unless the volume is network storage: the site then warns.
+NODES=$(echo "$nodes" | wc -l) UPLOADS=''
+! sed -n '/^  site:/,/^  [a-z]/p' deploy/stack.yaml | grep -q driver || NODES=1
+[ -z "$(setting STORAGE_URL)$(setting STORAGE_URL_FILE)" ] || UPLOADS=-moved
+export NODES UPLOADS
+
 running=$(latest)
 up=$(docker service ps --quiet --filter desired-state=running "${STACK}_web" 2> /dev/null || true)
 stays="${running:+${up:+, and $running stays up}}"

@@ -138,6 +138,10 @@ _SIMPLE = {
     "valkey/valkey:8": _server("valkey", "Valkey", "trixie"),
     "valkey/valkey:9": _server("valkey", "Valkey", "testing"),
     "caddy:2": Recipe("caddy", "Caddy", "testing", ("caddy", "version")),
+    # Its name cannot be pulled: no provider's image is stood in for.
+    "slipway.invalid/s3": Recipe(
+        "s3", "OpenStack Swift", "trixie", ("python3", "-c", "import swift; print(swift.__version__)")
+    ),
     "registry:2": Recipe("registry", "Docker Registry", "trixie", ("registry", "--version")),
 }
 

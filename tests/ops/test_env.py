@@ -17,7 +17,7 @@ def test_a_placeholder_is_no_secret(key: str) -> None:
     assert refusal(PRODUCTION | {"SECRET_KEY": key}).startswith("SECRET_KEY is")
 
 
-@pytest.mark.parametrize("name", [*PRODUCTION, "EMAIL_URL"])
+@pytest.mark.parametrize("name", [*PRODUCTION, "EMAIL_URL", "STORAGE_URL"])
 def test_an_example_is_no_secret(name: str) -> None:
     line = refusal(PRODUCTION | {name: "any://USER:PASSWORD@HOST/NAME"})
     assert line.startswith(f"{name} is a placeholder.")

@@ -16,8 +16,8 @@ Files = Mapping[str, str]
 # How many lines of each release's settings.py conflict with an update if a team has edited them. To avoid more of them,
 # keep each setting on one line, and end a list with a line that never changes. If more are justified, raise the number.
 SETTINGS = {
-    "v0.1.0": {"sqlite": 162, "postgres": 159, "mysql": 160, "mariadb": 160},
-    "v0.2.0": {"sqlite": 164, "postgres": 160, "mysql": 162, "mariadb": 162},
+    "v0.1.0": {"sqlite": 168, "postgres": 165, "mysql": 166, "mariadb": 166},
+    "v0.2.0": {"sqlite": 170, "postgres": 166, "mysql": 168, "mariadb": 168},
 }
 
 

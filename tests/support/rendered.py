@@ -99,7 +99,7 @@ def every_variable_is_listed(project: Project) -> None:
     stacks = "".join(
         text for name, text in texts.items() if re.fullmatch(r"(deploy/)?(compose|stack)(\.\w+)?\.yaml", name)
     )
-    read |= set(re.findall(r"\$\{([A-Z0-9_]+)", stacks))
+    read |= {name.removesuffix("_FILE") for name in re.findall(r"\$\{([A-Z0-9_]+)", stacks)}
     read -= {"BUILDING", "COMPOSE_PROJECT_NAME"}  # set by the build and by Compose
     read -= {  # set by the scripts
         *("APP_USER", "TAG", "SITE_NAMES", "SITE_ADDRESS", "HSTS", "GATEWAY"),
@@ -107,6 +107,7 @@ def every_variable_is_listed(project: Project) -> None:
         "SERVER",
         "DATABASE_REPLICAS",
         "BEAT_REPLICAS",
+        *("NODES", "UPLOADS"),
         *(name for name in read if name.endswith("_HASH")),
     }
     listed = set(re.findall(r"(?m)^(?:# )?([A-Z0-9_]+)=", texts[".env.example"]))
