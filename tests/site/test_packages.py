@@ -36,6 +36,7 @@ PACKAGES: dict[str, dict[str, Any]] = {
 }
 # In place of `docker`: it runs the container's command here.
 DOCKER = """#!/bin/sh
+case "$1" in version | compose) echo 2.26; exit ;; esac
 while [ "$1" != sh ]; do shift; done
 exec "$@"
 """
