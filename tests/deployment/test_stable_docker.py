@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -15,10 +17,10 @@ from tests.engine.stable import WITHIN, stable_engine
 from tests.support import matrix
 from tests.support.matrix import Combination
 from tests.support.production import Production
-from tests.support.project import Project, clean_up, make_project
+from tests.support.project import CommandError, Project, clean_up, make_project, until
 
 pytestmark = pytest.mark.rotates(
-    seconds=150,
+    seconds=240,
     touched_by=[
         *("hooks/docker/*", "hooks/deploy/*.sh", "*/production.sh*", "*/docker.sh", "*/packages.sh", "*compose*.jinja"),
         "tests/engine/*.py",
@@ -51,9 +53,10 @@ def old_engine(engine: Engine) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module", params=ROWS)
 def team(request: pytest.FixtureRequest, copie_session: Copie, old_engine: Engine) -> Iterator[Project]:
-    """A project on that engine."""
+    """A project on that engine, in a folder whose name has a space."""
     combination = Combination(f"slipway-stable-{request.param}", ROWS[request.param].answers)
     project = make_project(copie_session, old_engine, combination)
+    project.path = project.path.rename(project.path.with_name(f"{request.param} site"))
     yield project
     clean_up(project)
 
@@ -74,12 +77,44 @@ def test_it_is_the_one_that_the_readme_asks_for(team: Project) -> None:
     assert team.run("sh", "scripts/docker.sh") == ""
 
 
-def test_it_is_developed(team: Project) -> None:
+def answers(team: Project) -> bool:
+    """Return whether the development site shows its home page."""
     try:
-        team.compose("up", "--detach", "--wait")
-        assert visit(team, team.address(team.container("web"))) == "200 True"
+        return visit(team, team.address(team.container("web"))) == "200 True"
+    except CommandError:
+        return False
+
+
+def test_it_is_developed_until_an_interruption(team: Project) -> None:
+    up = subprocess.Popen(
+        ["make", "up"],
+        cwd=team.path,
+        env=team.engine.env | team.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until(lambda: answers(team), 400, every=1)
         assert " passed" in team.run("make", "test")
     finally:
+        os.killpg(up.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
+        code = up.wait(60)
+    assert code != 0
+    assert team.compose("ps", "--quiet") == ""
+
+
+def test_a_taken_port_leaves_nothing_running(team: Project) -> None:
+    other = f"{team.slug}-other"
+    team.docker("run", "--detach", "--name", other, "--publish", "127.0.0.1:8899:80", "caddy:2")
+    team.environment["PORT"] = "8899"
+    try:
+        assert "Bind for 127.0.0.1:8899 failed: port is already allocated" in team.run("make", "up", fails=True)
+        assert team.compose("ps", "--quiet") == ""
+    finally:
+        team.environment["PORT"] = "0"
+        team.docker("rm", "--force", other)
         team.compose("down", "--volumes", "--timeout", "1")
 
 
