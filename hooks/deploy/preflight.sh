@@ -1,5 +1,3 @@
-version=$(docker version --format '{% raw %}{{.Server.Version}}{% endraw %}') || stop "Docker does not answer: see the message above"
-[ "$(printf '%s\n' 28.5 "$version" | sort --version-sort | head -n 1)" = 28.5 ] || stop "Docker $version is too old: install 28.5 or newer"
 for folder in data "$(docker info --format '{% raw %}{{.DockerRootDir}}{% endraw %}')"; do
     free=$(df --output=avail --block-size=1M "$folder" 2> /dev/null | tail -n 1 | tr -d ' ')
     [ "${free:-1000}" -ge 1000 ] || stop "Only $free MB are free on the disk of $folder: free 1000 MB"
@@ -14,11 +12,13 @@ done
 network=$project-production_frontend subnet=$(setting FRONTEND_SUBNET)
 subnet=${subnet:-10.213.57.0/28}
 if ! docker network inspect "$network" > /dev/null 2>&1; then
-    # With IPv6 where the host has it, so that visitors keep their addresses. Compose takes a network with its labels as it is.
-    ipv6=''
-    ! grep -qsv ' lo$' /proc/net/if_inet6 || ipv6=--ipv6
-    docker network create $ipv6 --subnet "$subnet" --label com.docker.compose.network=frontend \
-        --label com.docker.compose.project="$project-production" "$network" > /dev/null ||
+    # With IPv6 where the host has it, so that visitors keep their addresses; Docker before 27 has no subnet for that.
+    # Compose takes a network with its labels as it is.
+    create() {
+        docker network create "$@" --subnet "$subnet" --label com.docker.compose.network=frontend \
+            --label com.docker.compose.project="$project-production" "$network" > /dev/null
+    }
+    { grep -qsv ' lo$' /proc/net/if_inet6 && create --ipv6 2> /dev/null; } || create ||
         stop "The network cannot have the subnet $subnet: set FRONTEND_SUBNET in production.env to one that is free"
 fi
 docker network inspect --format '{% raw %}{{range .IPAM.Config}}{{println .Subnet}}{{end}}{% endraw %}' "$network" | grep -qxF "$subnet" ||

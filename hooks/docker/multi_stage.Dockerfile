@@ -17,7 +17,7 @@ RUN apt-get update \
 COPY scripts/packages.sh requirements-build.txt ./
 # Secrets, because the password of a private index must not stay in the image.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=secret,id=index-url,env=INDEX_URL --mount=type=secret,id=ca-cert,env=CA_CERT \
+    --mount=type=secret,id=index-url --mount=type=secret,id=ca-cert \
     sh packages.sh uv
 
 # Outside /app: a bind mount would hide it.
@@ -25,7 +25,7 @@ ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
 COPY requirements.txt ./
 # Translation sources and source maps are not used at run time. Maps are only emptied, because scripts refer to them.
 RUN --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=secret,id=index-url,env=INDEX_URL --mount=type=secret,id=ca-cert,env=CA_CERT \
+    --mount=type=secret,id=index-url --mount=type=secret,id=ca-cert \
     uv venv --quiet $VIRTUAL_ENV \
     && sh packages.sh install requirements.txt \
     && find $VIRTUAL_ENV -name '*.po' -delete -o -name '*.map' -exec truncate --size 0 {} +
@@ -35,11 +35,18 @@ RUN uv pip install --quiet --no-cache --offline --no-index --requirement pyproje
     || { echo "requirements.txt does not fit pyproject.toml: run \`make lock\`" >&2; exit 1; }
 
 
+# The code, readable by all whatever your umask; and without what collectstatic does not need, so that editing that does not
+# run it again. If a model or an app's ready() imports one of these modules, remove its name here.
+FROM base AS source
+COPY . /source
+RUN rm -r /source/scripts && chmod -R u=rwX,go=rX /source \
+    && cp -r /source /static && rm -r /static/templates \
+    && find /static \( -name admin.py{{ ' -o -name api.py' if use_drf }} -o -name urls.py -o -name views.py \) -delete
+
+
 # A separate stage, which runs while the runtime image copies the environment.
 FROM build AS static
-# Leave out modules that collectstatic does not import, so that editing them does not run it again.
-# If a model or an app's ready() imports one of them, remove its --exclude.
-COPY --exclude=**/admin.py {{ '--exclude=**/api.py ' if use_drf }}--exclude=**/urls.py --exclude=**/views.py --exclude=scripts --exclude=templates . .
+COPY --from=source /static .
 RUN BUILDING=1 python manage.py collectstatic --no-input --verbosity 0
 
 
@@ -48,7 +55,7 @@ FROM build AS environment
 ARG REQUIREMENTS=requirements.txt
 COPY ${REQUIREMENTS} ./
 RUN --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=secret,id=index-url,env=INDEX_URL --mount=type=secret,id=ca-cert,env=CA_CERT \
+    --mount=type=secret,id=index-url --mount=type=secret,id=ca-cert \
     sh packages.sh install ${REQUIREMENTS} \
     && rm $VIRTUAL_ENV/.lock
 

@@ -11,11 +11,16 @@ ENV DJANGO_SETTINGS_MODULE=config.settings \
     GRANIAN_WEBSOCKETS=false \
     GRANIAN_WORKERS_KILL_TIMEOUT=30 \
     GRANIAN_RESPAWN_FAILED_WORKERS=true
-# Owned by root and readable by all: the site cannot change its own code.
-COPY --exclude=scripts --chmod=u=rwX,go=rX . .
+# Owned by root and readable by all{{ ', whatever your umask' if not multi_stage }}: the site cannot change its own code.
+{% if multi_stage %}
+COPY --from=source /source .
+{% else %}
+RUN --mount=type=bind,target=/source cp -r --no-preserve=mode /source/. . && rm -r scripts
+{% endif %}
 LABEL org.opencontainers.image.title="{{ project_name }}"
 USER 10001:10001
 EXPOSE 8000
+# If this is an unknown flag, Docker is too old: README.md says which versions will do.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --start-interval=0.5s \
     CMD ["python", "-c", "from http.client import *; c = HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/livez'); exit(c.getresponse().status != 200)"]
 CMD ["python", "-m", "ops.serve"]

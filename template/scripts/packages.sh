@@ -1,13 +1,15 @@
 #!/bin/sh
 # Install and lock packages, in a container. INDEX_URL replaces the default package index; CA_CERT is an additional CA
-# certificate to trust, in PEM format.
+# certificate to trust, in PEM format. A build gets both as secrets.
 set -eu
+INDEX_URL=${INDEX_URL:-$(cat /run/secrets/index-url 2> /dev/null || true)}
+CA_CERT=${CA_CERT:-$(cat /run/secrets/ca-cert 2> /dev/null || true)}
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
-if [ -n "${INDEX_URL:-}" ]; then
+if [ -n "$INDEX_URL" ]; then
     export PIP_INDEX_URL="$INDEX_URL" UV_DEFAULT_INDEX="$INDEX_URL"
 fi
-if [ -n "${CA_CERT:-}" ]; then
+if [ -n "$CA_CERT" ]; then
     { cat /etc/ssl/certs/ca-certificates.crt; echo "$CA_CERT"; } > "$folder/ca.crt"
     export PIP_CERT="$folder/ca.crt" SSL_CERT_FILE="$folder/ca.crt"
 fi

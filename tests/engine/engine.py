@@ -48,10 +48,11 @@ class Engine:
 
 
 class Layout:
-    """Where the private engine keeps its files."""
+    """Where a private engine keeps its files, and which packages it is made of."""
 
-    def __init__(self) -> None:
-        self.root = cache_root().resolve() / "engine"
+    def __init__(self, name: str = "engine", suite: str = "testing", packages: tuple[str, ...] = PACKAGES) -> None:
+        self.suite, self.packages = suite, packages
+        self.root = cache_root().resolve() / name
         self.tag = "slipway-" + hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
         self.bin = self.root / "bin"
         self.data = self.root / "data"
@@ -100,9 +101,9 @@ def ensure_engine() -> Engine:
     with locked("engine"):
         if _recovers(layout):  # another process started it, or it was busy
             return Engine(layout.environment(), private=True, started=False)
-        _set_up(layout)
-        _sweep(layout)
-        _start(layout)
+        set_up(layout)
+        sweep(layout)
+        start(layout)
     return Engine(layout.environment(), private=True, started=True)
 
 
@@ -166,15 +167,15 @@ def _recovers(layout: Layout) -> bool:
 # -- Setting up and starting ---------------------------------------------------------------------------------
 
 
-def _set_up(layout: Layout) -> None:
+def set_up(layout: Layout) -> None:
     """Unpack the binaries; one rename puts them in place, so an interrupted set-up is simply repeated."""
     install(*HOST_PACKAGES)
     if layout.bin.is_dir():
         return
-    say("downloading a Docker engine from this machine's Debian mirror")
+    say(f"downloading the Docker engine of Debian {layout.suite} from this machine's mirror")
     work = layout.root / "setup"
     shutil.rmtree(work, ignore_errors=True)
-    unpack("testing", PACKAGES, work / "files", work / "apt")
+    unpack(layout.suite, layout.packages, work / "files", work / "apt")
     for names, folder in ((BINARIES, work / "bin"), (PLUGINS, layout.config / "cli-plugins")):
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
@@ -182,7 +183,7 @@ def _set_up(layout: Layout) -> None:
             found = next((path for path in candidates if path.is_file() and os.access(path, os.X_OK)), None)
             if found is None:
                 raise EngineError(
-                    f"Debian testing's packages no longer hold '{name}': correct PACKAGES in tests/engine/engine.py."
+                    f"The packages of Debian {layout.suite} no longer hold '{name}': correct PACKAGES in tests/engine."
                 )
             shutil.copy2(found, folder / name)
     (work / "bin" / "tini-static").rename(work / "bin" / "docker-init")  # the name that `--init` looks for
@@ -190,8 +191,9 @@ def _set_up(layout: Layout) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-def _start(layout: Layout) -> None:
-    say("starting dockerd")
+def start(layout: Layout, *within: str) -> None:
+    """Start dockerd, by the command `within` if there is one, and wait until it answers; EngineError if it does not."""
+    say(f"starting dockerd of Debian {layout.suite}")
     if "overlay" not in Path("/proc/filesystems").read_text(encoding="ascii"):
         run("modprobe", "overlay")
     for folder in (layout.data, layout.run, layout.config):
@@ -205,7 +207,7 @@ def _start(layout: Layout) -> None:
     with layout.log.open("w", encoding="utf-8") as log:
         # `setsid --fork` gives it a session of its own and init as its parent: it holds no pipe of the caller's
         # open, gets no Ctrl-C meant for the tests, and leaves no zombie behind.
-        command = ["setsid", "--fork", str(layout.bin / "dockerd"), "--config-file", str(configuration)]
+        command = ["setsid", "--fork", *within, str(layout.bin / "dockerd"), "--config-file", str(configuration)]
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd="/", check=True)
     deadline = time.monotonic() + START_TIMEOUT
     grace = time.monotonic() + 2
@@ -276,10 +278,10 @@ def stop_engine() -> None:
             running = run("docker", "ps", "--quiet", env=env, timeout=STOP_TIMEOUT).stdout.split()
             if running:
                 run("docker", "stop", "--timeout", "10", *running, env=env, timeout=STOP_TIMEOUT)
-        _sweep(layout)
+        sweep(layout)
 
 
-def _sweep(layout: Layout) -> None:
+def sweep(layout: Layout) -> None:
     """End all processes of a private engine that may have crashed, and remove its mounts and sockets."""
     daemon = [pid for pid, name in _processes(layout).items() if name == "dockerd"]
     _end(daemon, signal.SIGTERM)  # a healthy dockerd ends its containerd and its shims too

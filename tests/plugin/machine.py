@@ -20,7 +20,7 @@ ENGINE = pytest.StashKey[Engine]()
 IMAGES = pytest.StashKey[list[str]]()
 # Projects beside the matrix, which an interrupted run leaves behind.
 BESIDE = (
-    r"slipway-(backup|browser|continuity|data|demo-test|journal|kubernetes|major|migrate|older|production|publish|slow|swarm"
+    r"slipway-(backup|browser|continuity|data|demo-test|journal|kubernetes|major|migrate|older|production|publish|slow|stable|swarm"
     r"|tasks|team|telemetry|unusual|updated)(-[a-z0-9]+)*"
 )
 

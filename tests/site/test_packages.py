@@ -36,10 +36,13 @@ PACKAGES: dict[str, dict[str, Any]] = {
 }
 # In place of `docker`: it runs the container's command here.
 DOCKER = """#!/bin/sh
+case "$1" in version | compose) echo 2.26; exit ;; esac
 while [ "$1" != sh ]; do shift; done
 exec "$@"
 """
-QUIET = {"MAKEFLAGS": "", "UV_HTTP_RETRIES": "0", "UV_PYTHON_DOWNLOADS": "never"}
+# As the owner of the folder, which the container would ask /app for.
+OWNER = {"HOST_UID": str(os.getuid()), "HOST_GID": str(os.getgid())}
+QUIET = {**OWNER, "MAKEFLAGS": "", "UV_HTTP_RETRIES": "0", "UV_PYTHON_DOWNLOADS": "never"}
 
 
 @pytest.fixture(scope="module")
