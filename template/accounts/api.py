@@ -3,12 +3,14 @@
 from django.conf import settings
 from django.db.models import QuerySet
 from django.utils.timezone import now
+from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from knox.models import AuthToken
 from knox.views import LoginView
 from rest_framework.authtoken.serializers import AuthTokenSerializer
 from rest_framework.decorators import action
 from rest_framework.exceptions import Throttled
+from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.mixins import DestroyModelMixin, ListModelMixin
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -34,6 +36,10 @@ class UserViewSet(ReadOnlyModelViewSet[User]):
 
     queryset = User.objects.order_by("pk")
     serializer_class = UserSerializer
+    filter_backends = (DjangoFilterBackend, SearchFilter, OrderingFilter)
+    filterset_fields = ("is_active", "is_staff")
+    search_fields = ("username", "email", "first_name", "last_name")
+    ordering_fields = ("username", "date_joined")
 
     @extend_schema(methods=["PATCH"], request=UserSerializer)
     @action(detail=False, methods=["get", "patch"], pagination_class=None, permission_classes=[IsAuthenticated])

@@ -65,5 +65,19 @@ def test_pages_are_bounded(api: APIClient, ada: User) -> None:
     assert (answer["count"], len(answer["results"])) == (61, 50)
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("is_active=false", ["bob"]),
+        ("search=CAROL&ordering=-username", ["caroline", "carol"]),
+        ("search=carol&is_active=false", []),
+    ],
+)
+def test_the_list_is_filtered_searched_and_ordered(api: APIClient, ada: User, query: str, names: list[str]) -> None:
+    ada.is_superuser = True
+    User.objects.bulk_create(User(username=name, is_active=name != "bob") for name in ("bob", "carol", "caroline"))
+    assert [each["username"] for each in api.get(f"/api/v1/users/?{query}").json()["results"]] == names
+
+
 def test_the_schema_is_valid() -> None:
     call_command("spectacular", validate=True, fail_on_warn=True, file="/dev/null")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,22 +18,28 @@ import pytest
 from pip._internal.models.index import PyPI
 from pytest_copie.plugin import Copie
 
-from tests.engine import Engine
+from tests.engine import Engine, ensure_image
 from tests.support import matrix
+from tests.support.debugger import Debugger
 from tests.support.index import Index, certificates
 from tests.support.matrix import Combination
 from tests.support.project import Answer, CommandError, Project, clean_up, get, make_project, until
+from tests.support.recipes import follow
 from tests.support.rendered import tool
+from tests.support.workflows import workflow
 
 pytestmark = pytest.mark.rotates(
-    seconds=200,
+    seconds=280,
     touched_by=[
+        "docs/recipes.md",
+        "template/AGENTS.md",
         "template/Makefile.jinja",
         "template/README.md.jinja",
         "template/compose.yaml.jinja",
         "template/ops/management/commands/startapp.py",
         "template/ops/testing.py.jinja",
         "template/scripts/dev.sh",
+        "template/scripts/doctor.sh",
     ],
 )
 
@@ -102,7 +110,7 @@ def team(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     """A running project, which the tests change step by step."""
     combination = matrix.default_combination() if request.param == "default" else opposite()
     project = make_project(copie_session, engine, Combination(f"slipway-team-{request.param}", combination.answers))
-    project.compose("up", "--build", "--detach", "--wait")
+    run_listed(project, "docker compose up --build --detach --wait")
     yield project
     clean_up(project)
 
@@ -156,24 +164,172 @@ def owner(team: Project) -> int:
     return (team.path / "manage.py").stat().st_uid
 
 
+def listed(team: Project) -> list[str]:
+    """Return the commands in AGENTS.md."""
+    return blocks(team.path / "AGENTS.md")[0].splitlines()
+
+
+RUN: set[tuple[str, str]] = set()
+
+
+def run_listed(team: Project, command: str) -> str:
+    """Run a command as it stands in AGENTS.md, and return its output."""
+    assert command in listed(team)
+    RUN.add((team.slug, command))
+    return team.run("sh", "-ec", command)
+
+
+def shell(team: Project, code: str) -> str:
+    """Run Python in the site's container, with Django loaded, and return its output."""
+    return team.compose("exec", "-T", "web", "python", "manage.py", "shell", "-v", "0", "--no-imports", "-c", code)
+
+
+def test_example_data(team: Project) -> None:
+    for _ in range(2):
+        run_listed(team, "make seed")
+    code = "from accounts.models import User; users = User.objects.filter(username__startswith='example-'); "
+    assert shell(team, code + "print(len(users), *{each.has_usable_password() for each in users})") == "3 False\n"
+
+
+def test_a_translated_language(team: Project) -> None:
+    site = team.address(team.container("web"))
+    collect, compile_ = follow(team, "A translated language")
+    team.run("sh", "-ec", collect)
+    texts = team.path / "locale" / "de" / "LC_MESSAGES" / "django.po"
+    assert {path.stat().st_uid for path in (team.path / "locale").rglob("*")} == {owner(team)}
+    untranslated = 'msgid "Have a good day."\nmsgstr ""'
+    team.edit(str(texts.relative_to(team.path)), untranslated, untranslated[:-1] + 'Schönen Tag!"')
+    team.run("sh", "-ec", compile_)
+
+    def german() -> Answer:
+        return get(f"{site}/", {"Accept-Language": "de"})
+
+    assert '<html lang="de">' in eventually(german, lambda answer: "<p>Schönen Tag!</p>" in answer.text).text
+    english = get(f"{site}/", {"Accept-Language": "fr"}).text
+    assert '<html lang="en">' in english
+    assert "<p>Have a good day.</p>" in english
+
+
+IN_TOKYO = """
+from datetime import UTC, datetime
+from accounts.models import User
+from django.test import Client
+moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
+for zone in ("Asia/Tokyo", ""):
+    user = User(username=f"in-{zone}", is_staff=True, is_superuser=True, date_joined=moment, time_zone=zone)
+    user.save()
+    client = Client()
+    client.force_login(user)
+    page = client.get(f"/admin/accounts/user/{user.pk}/change/", headers={"host": "localhost"}).text
+    print('value="21:00:00"' in page, 'value="12:00:00"' in page)
+    user.delete()
+"""
+
+
+def test_time_zones_by_the_user(team: Project) -> None:
+    for command in follow(team, "Time zones by the user"):
+        run_listed(team, command)
+    said = shell(team, IN_TOKYO).splitlines()  # with the log of its requests
+    assert [line for line in said if line.startswith(("True", "False"))] == ["True False", "False True"]
+
+
+def with_uv(team: Project) -> tuple[str, str, str]:
+    """Return the beginning of a command that finds uv and uvx, and that trusts what this machine trusts."""
+    return ("env", f"PATH={Path(tool('uvx')).parent}:{team.engine.env['PATH']}", "UV_SYSTEM_CERTS=1")
+
+
+USE_CLIENT = """
+import sys
+from site_client import AuthenticatedClient
+from site_client.api.users import users_list
+client = AuthenticatedClient(base_url=sys.argv[1], token=sys.argv[2], prefix="Token")
+users = users_list.sync(client=client, search="example", ordering="-username")
+print(*[user.username for user in users.results])
+"""
+
+
+def test_a_client_of_the_api(team: Project) -> None:
+    if not team.combination.answers["use_drf"]:
+        return
+    describe, generate = follow(team, "A client of the API")
+    team.run("sh", "-ec", describe)
+    team.run(*with_uv(team), "sh", "-ec", generate)
+    made = team.path.parent / "client"
+    token = team.sign_in("client")["Authorization"].split()[1]
+    shell(team, "from accounts.models import User; User.objects.filter(username='client').update(is_superuser=True)")
+    uv = (*with_uv(team), "uv", "run", "--quiet", "--no-project", "--with", str(made))
+    said = team.run(*uv, "python", "-c", USE_CLIENT, team.address(team.container("web")), token)
+    assert said == "example-jose example-grace example-ada\n"
+    step = next(each["run"] for each in workflow(team.path, "ci.yml")["jobs"]["check"]["steps"] if "API" in str(each))
+    team.run("git", "add", "openapi.yaml")
+    team.run("sh", "-ec", step)
+    team.edit(
+        "accounts/api.py", '"email", "first_name", "last_name")\n        read_only', '"email")\n        read_only'
+    )
+    assert "-        last_name:" in team.run("sh", "-ec", step, fails=True)
+    team.edit(
+        "accounts/api.py", '"email")\n        read_only', '"email", "first_name", "last_name")\n        read_only'
+    )
+    team.run("git", "rm", "--quiet", "--force", "openapi.yaml")
+
+
+def test_mail_is_read_in_a_browser(team: Project) -> None:
+    image = next(name for name in team.compose("--profile", "mail", "config", "--images").split() if "mailpit" in name)
+    ensure_image(team.engine, image)  # a stand-in where it cannot be pulled
+    lines = "COMPOSE_PROFILES=mail\nEMAIL_URL=smtp://mailpit:1025\n"
+    assert set(lines.split()) <= set(re.findall(r"[A-Z_]+=[\w:/]+", (team.path / "README.md").read_text("utf-8")))
+    (team.path / ".env").write_text(lines + "MAIL_PORT=0\n", encoding="utf-8")
+    try:
+        team.compose("up", "--detach", "--wait")
+        team.compose("exec", "-T", "web", "python", "manage.py", "sendtestemail", "ada@example.com")
+        page = f"http://{team.compose('port', 'mailpit', '8025').strip()}/api/v1/messages"
+        (message,) = json.loads(eventually(lambda: get(page), lambda answer: "ada@" in answer.text).text)["messages"]
+        assert [each["Address"] for each in message["To"]] == ["ada@example.com"]
+        team.compose("rm", "--stop", "--force", "mailpit")
+    finally:
+        (team.path / ".env").unlink()
+    team.compose("up", "--detach", "--wait")
+    assert "mailpit" not in team.compose("ps", "--all", "--services").split()
+
+
+def test_what_is_wrong_is_said(team: Project) -> None:
+    assert run_listed(team, "make doctor") == "Nothing is wrong with this machine or checkout.\n"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        (team.path / ".env").write_text("DATABSE_URL=sqlite:///x\nLOG_LEVEL=DEBUG\n", encoding="utf-8")
+        before = team.environment.copy()
+        team.environment["PORT"] = str(port)
+        try:
+            said = team.run("make", "doctor", fails=True)
+        finally:
+            team.environment = before
+            (team.path / ".env").unlink()
+    assert f"- Another program uses port {port}: " in said
+    assert "- .env sets DATABSE_URL, which .env.example does not list: " in said
+    assert len(said.splitlines()) == 3, said
+
+
 def test_a_new_app(team: Project) -> None:
-    team.run("make", "startapp", "NAME=blog")
+    run_listed(team, "make startapp NAME=blog")
     assert {path.stat().st_uid for path in (team.path / "blog").rglob("*")} == {owner(team)}
     for name, text in {"models.py": MODEL, "admin.py": ADMIN, "tests.py": TESTS}.items():
         (team.path / "blog" / name).write_text(text, encoding="utf-8")
     forgotten = team.run("make", "test", fails=True)
     assert "ERROR: models have changed in blog: run `make makemigrations`." in forgotten
     assert len(forgotten.split("\n")) < 6, "pages, not a line"
-    team.run("make", "makemigrations")
+    run_listed(team, "make makemigrations")
     migration = team.path / "blog" / "migrations" / "0001_initial.py"
     assert migration.stat().st_uid == owner(team)
-    team.run("make", "migrate")
-    assert "blog/tests.py ." in team.run("make", "test")
-    assert "1 passed" in team.run("make", "test", "ARGS=blog -k untitled")
-    team.run("make", "format")
-    team.run("make", "lint")
+    assert "- The site is not ready: database: migrations are missing" in team.run("make", "doctor", fails=True)
+    run_listed(team, "make migrate")
+    assert "blog/tests.py ." in run_listed(team, "make test")
+    assert "1 passed" in run_listed(team, 'make test ARGS="blog -k post"')
+    assert re.search(r"(?m)^TOTAL ", team.run("make", "coverage", "ARGS=tests/test_health.py"))
+    run_listed(team, "make format")
+    run_listed(team, "make lint")
     team.run("make", "build")
-    assert "blog" in team.docker("run", "--rm", team.slug, "ls", "/app")
+    files = team.docker("run", "--rm", team.slug, "find", "/app").split()
+    assert {"/app/blog/models.py", "/app/locale/de/LC_MESSAGES/django.mo"} <= set(files)
 
 
 def test_a_forgotten_line_is_said(team: Project) -> None:
@@ -325,7 +481,7 @@ def test_a_new_dependency(team: Project) -> None:
     team.edit("pyproject.toml", "dependencies = [\n", 'dependencies = [\n  "humanize>=4",\n')
     with pytest.raises(CommandError, match=r"requirements.txt does not fit pyproject.toml: run `make lock`"):
         team.run("make", "build")
-    assert re.fullmatch(r"humanize none -> \S+\n", team.run("make", "lock"))
+    assert re.fullmatch(r"humanize none -> \S+\n", run_listed(team, "make lock"))
     for lock in ("requirements.txt", "requirements-dev.txt"):
         assert "humanize==" in (team.path / lock).read_text(encoding="utf-8")
         assert (team.path / lock).stat().st_uid == owner(team)
@@ -345,12 +501,12 @@ def test_every_commit_is_checked(team: Project) -> None:
     path.write_text("import os\nx = {  'a':1 }\n", encoding="utf-8")
     (team.path / "notes.txt").write_text("<<<<<<< ours\n", encoding="utf-8")
     team.run("git", "add", "config/untidy.py", "notes.txt")
-    complaint = team.run(tool("pre-commit"), "run", fails=True)
+    complaint = team.run(*with_uv(team), "uvx", "prek", "run", fails=True)
     assert re.search(r"ruff check\.+Failed", complaint)
     assert re.search(r"no conflict markers\.+Failed", complaint)
     team.run("git", "rm", "--quiet", "--force", "config/untidy.py", "notes.txt")
-    # pre-commit puts unstaged changes aside and back; here, its user is not always the project's.
-    team.run("sh", "-c", "chown --reference=manage.py pyproject.toml requirements*.txt")
+    # Both put unstaged changes aside and back; here, their user is not always the project's.
+    team.run("sh", "-c", "git ls-files --modified | xargs chown --reference=manage.py")
 
 
 def test_the_other_targets(team: Project) -> None:
@@ -362,7 +518,16 @@ def test_the_other_targets(team: Project) -> None:
     shell.expect(">>>")  # an end of input that comes before the prompt is lost
     shell.sendeof()
     shell.expect(pexpect.EOF)
-    team.run("make", "down")
+    shell = pexpect.spawn("make", ["dbshell"], cwd=str(team.path), env=team.engine.env | team.environment, timeout=60)
+    shell.expect(r"sqlite>|app=#|mysql>|\[app\]>")
+    shell.sendline("SELECT 6 * 7;")
+    shell.expect("42")
+    shell.sendeof()
+    shell.expect(pexpect.EOF)
+    for command in listed(team)[:-1]:
+        if (team.slug, command) not in RUN:
+            run_listed(team, command)
+    run_listed(team, "make down")
     assert team.compose("ps", "--quiet") == ""
     team.compose("up", "--detach", "--wait")
     data = team.compose(
@@ -388,8 +553,9 @@ def urls(team: Project) -> dict[str, str]:
 
 def test_the_readme_takes_it_to_production(team: Project) -> None:
     """The production block works verbatim, except for names and ports that may be in use on this machine."""
-    start, make, deploy, production, backup, *moves, update = blocks(team.path / "README.md")
+    start, make, deploy, operate, production, backup, *moves, update = blocks(team.path / "README.md")
     assert deploy.splitlines()[-1] == "make deploy"  # test_production does it
+    assert "make prod-createsuperuser" in operate  # test_swarm and test_kubernetes
     assert "make restore" in backup  # test_backup
     assert len(moves) == 2  # to another database: test_older_data
     assert "copier update --defaults" in update  # test_update
@@ -555,3 +721,59 @@ def test_its_password_is_in_no_layer(team: Project) -> None:
     count = "docker save {} | grep --text --count --fixed-strings '{}' || true"
     assert int(team.run("sh", "-c", count.format(team.slug, "then run the server"))) > 0, "the layers are not read"
     assert int(team.run("sh", "-c", count.format(team.slug, CANARY))) == 0
+
+
+def test_an_editor_attaches(team: Project) -> None:
+    """To the process that serves, at the port in launch.json; `up --watch` has built the image with the new package."""
+    if team.database != "sqlite":
+        return
+    team.compose("up", "--detach", "--wait")
+    watch = subprocess.Popen(
+        ["docker", "compose", "watch", "--no-up"],
+        cwd=team.path,
+        env=team.engine.env | team.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert watch.stdout
+        said = ""
+        while "Watch enabled" not in said:
+            said = watch.stdout.readline()
+            assert said, "docker compose watch has ended"
+        lock, up = follow(team, "A debugger that an editor attaches to")
+        team.run("sh", "-ec", lock)
+        look = "docker compose exec -T web ls /opt/venv/bin 2>&1 || true"  # between two containers, there is none
+        until(lambda: "debugpy" in team.run("sh", "-c", look), 120)
+    finally:
+        watch.terminate()
+        watch.communicate(timeout=60)
+    team.environment["DEBUG_PORT"] = "0"
+    team.run("sh", "-ec", up)
+    launch = json.loads((team.path / ".vscode" / "launch.json").read_text(encoding="utf-8"))["configurations"][0]
+    (published,) = (team.compose("port", "web", str(launch["connect"]["port"])).split(),)
+    port = int(published[0].rpartition(":")[2])
+    maps = [{"localRoot": str(team.path), "remoteRoot": launch["pathMappings"][0]["remoteRoot"]}]
+    parent = Debugger(port, {**launch, "pathMappings": maps})
+    parent.send("configurationDone")
+    child = parent.child(port)
+    views = (team.path / "config" / "views.py").read_text(encoding="utf-8").splitlines()
+    line = next(number for number, text in enumerate(views, 1) if "return redirect(" in text)
+    child.break_at(str(team.path / "config" / "views.py"), line)
+    site = team.address(team.container("web"))
+    answers: list[Answer] = []
+    asker = threading.Thread(target=lambda: answers.append(get(f"{site}/favicon.ico", timeout=60)), daemon=True)
+    asker.start()
+    assert child.evaluate("request.path") == "'/favicon.ico'"
+    asker.join(30)
+    assert [answer.status for answer in answers] == [302]
+    child.close()
+    parent.close()
+
+
+def test_the_data_is_deleted_on_request(team: Project) -> None:
+    volumes = ("volume", "ls", "--quiet", "--filter", f"name={team.slug}_")
+    assert team.docker(*volumes)
+    team.run("make", "reset-db")
+    assert team.docker(*volumes) == ""

@@ -45,6 +45,13 @@ def test_links_lead_to_files() -> None:
     assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_oldest_docker_is_the_same_everywhere() -> None:
+    names = ("README.md", "hooks/deploy/preflight.sh", "template/README.md.jinja", "template/scripts/doctor.sh")
+    found = [re.findall(r"(\d\d\.\d+) or newer", (ROOT / name).read_text(encoding="utf-8")) for name in names]
+    assert all(found)
+    assert len({version for versions in found for version in versions}) == 1, found
+
+
 def test_the_dashboard_and_the_alerts_name_metrics_that_exist() -> None:
     docs, ops = ROOT / "docs" / "metrics", ROOT / "template" / "ops"
     rules = yaml.safe_load((docs / "alerts.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
