@@ -8,17 +8,8 @@ say() {
     found=1
 }
 
-if ! command -v docker > /dev/null; then
-    say "Docker is not installed: see https://docs.docker.com/get-started/get-docker/."
-elif ! engine=$(docker version --format '{{.Server.Version}}' 2>&1); then
-    case $engine in
-        *"permission denied"*) say "You may not use Docker: run \`sudo usermod --append --groups docker \$USER\`, and log in again." ;;
-        *) say "Docker does not answer: start it. It says: $(echo "$engine" | tail -n 1)" ;;
-    esac
-elif [ "$(printf '%s\n' 28.5 "$engine" | sort --version-sort | head -n 1)" != 28.5 ]; then
-    say "Docker $engine is too old: install 28.5 or newer."
-elif ! docker buildx version > /dev/null 2>&1 || ! docker compose version > /dev/null 2>&1; then
-    say "Docker has no buildx or no Compose: install the packages docker-buildx-plugin and docker-compose-plugin."
+if ! problem=$(sh scripts/docker.sh 2>&1); then
+    say "$problem."
 elif ! config=$(docker compose config 2>&1); then
     say "Compose cannot read its file or .env: $(echo "$config" | tail -n 1)"
 else

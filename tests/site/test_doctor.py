@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.rendered import copier_copy
 
-COMMANDS = ("awk", "df", "dirname", "echo", "git", "grep", "head", "make", "printf", "sed", "sh", "sort", "tail")
+COMMANDS = ("awk", "df", "dirname", "echo", "git", "grep", "head", "id", "make", "printf", "sed", "sh", "sort", "tail")
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,12 @@ def doctor(checkout: Path, folder: Path, docker: str = "") -> str:
 @pytest.mark.parametrize(
     ("docker", "sentence"),
     [
-        ("", "Docker is not installed"),
-        ('echo "Cannot connect to the Docker daemon" >&2; exit 1', "Docker does not answer: start it. It says: Cannot"),
-        ('echo "permission denied while trying to connect" >&2; exit 1', "You may not use Docker: run `sudo usermod"),
-        ("echo 20.10.24", "Docker 20.10.24 is too old"),
-        ('[ "$1" = version ] && echo 99.1', "Docker has no buildx or no Compose"),
-        ('echo 99.1; [ "$2" != config ]', "Compose cannot read its file or .env: 99.1"),
+        ("", "Docker is missing: install it"),
+        ('echo "Cannot connect to the Docker daemon" >&2; exit 1', "Docker does not answer: start it (Cannot"),
+        ('echo "permission denied while trying to connect" >&2; exit 1', "You may not use Docker: join its group"),
+        ("echo Engine 20.10.24", "Docker 20.10.24 is too old"),
+        ('[ "$1" = version ] && echo Engine 99.1', "Docker Compose is missing"),
+        ('echo Engine 99.1; [ "$2" != config ]', "Compose cannot read its file or .env: Engine 99.1"),
     ],
 )
 def test_docker(checkout: Path, tmp_path: Path, docker: str, sentence: str) -> None:
