@@ -29,7 +29,7 @@ case "$image" in
         if [ "$task" = rollback ]; then
             here || stop "There is no image $image: data/releases lists the tags"
         elif ! here || { [ -z "$named" ] && [ "${pull:-1}" != 0 ]; }; then
-            build=1 more=$(sed -n 's/^ARG PYTHON_IMAGE=//p' Dockerfile)
+            build=1 more=$(sed -n 's/^ARG [A-Z]*_IMAGE=\(.*:.*\)/\1/p' Dockerfile)
         fi ;;
 esac
 fetch $(sed -n 's/^    image: \([^"$]*\)$/\1/p' compose.production.yaml | sort -u) $more

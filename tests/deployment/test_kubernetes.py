@@ -216,7 +216,8 @@ def test_probes_ask_for_what_the_site_answers(site: Project, built: dict[str, li
             heartbeat = re.search(r'HEARTBEAT = Path\("(.+?)"\)', texts["ops/celery.py"])
             assert heartbeat
             for probe in (container["startupProbe"], container["livenessProbe"]):
-                assert f"find {heartbeat[1]} -newermt" in probe["exec"]["command"][-1]
+                assert probe["exec"]["command"][:2] == ["python", "-c"], "an image without a shell has no other command"
+                assert f"f = '{heartbeat[1]}'; " in probe["exec"]["command"][-1]
                 assert "$(" not in probe["exec"]["command"][-1], "Kubernetes may expand this as a variable"
 
 
