@@ -41,6 +41,9 @@ if [ "$build" ]; then
         stop "The image of $TAG cannot be built$stays: see the message above"
 fi
 here || docker pull --quiet "$image" || stop "$image cannot be pulled$stays: check that it is published and that this host is logged in to the registry"
+{% include 'hooks/deploy/signed.sh' %}
+
+signed "${image%":$TAG"}" "$image"
 was=$(echo "$was" | cut -s -d ' ' -f 2)
 [ -z "$was" ] || [ "${was#*=}" = "$(docker image inspect --format '{% raw %}{{.Id}}{% endraw %}' "$image")" ] ||
     echo "The image that ran as $TAG is no longer here, so another one with its name is used" >&2
