@@ -8,7 +8,7 @@ name='[a-z0-9][a-z0-9./:_-]*:[A-Za-z0-9._-]+'
 line='^(ARG [A-Z]+_IMAGE=| +image: "?)'
 changes='' said=''
 for image in $(sed -nE "s#$line($name).*#\2#p; s#.*[ =\"]($name)@sha256:.*#\1#p" $files | sort -u); do
-    digest=$(docker buildx imagetools inspect --format '{{print .Manifest.Digest}}' "$image") ||
+    digest=$(docker buildx imagetools inspect --format '{{println .Manifest.Digest}}' "$image") ||
         { echo "$image cannot be looked up, and nothing was changed: check its name, the network, and docker login" >&2; exit 1; }
     before=$(sed -nE "s#.*[ =\"]$image@(sha256:[0-9a-f]+).*#\1#p" $files | head -n 1)
     [ "$before" = "$digest" ] || said="$said$image ${before:-none} -> $digest
