@@ -29,7 +29,7 @@ case "$image" in
         if [ "$task" = rollback ]; then
             here || stop "There is no image $image: data/releases lists the tags"
         elif ! here || { [ -z "$named" ] && [ "${pull:-1}" != 0 ]; }; then
-            build=1 more=$(sed -n 's/^ARG PYTHON_IMAGE=//p' Dockerfile)
+            build=1 more=$(sed -n 's/^ARG [A-Z]*_IMAGE=\(.*:.*\)/\1/p' Dockerfile)
         fi ;;
 esac
 fetch $(sed -n 's/^    image: \([^"$]*\)$/\1/p' compose.production.yaml | sort -u) $more
@@ -41,6 +41,9 @@ if [ "$build" ]; then
         stop "The image of $TAG cannot be built$stays: see the message above"
 fi
 here || docker pull --quiet "$image" || stop "$image cannot be pulled$stays: check that it is published and that this host is logged in to the registry"
+{% include 'hooks/deploy/signed.sh' %}
+
+signed "${image%":$TAG"}" "$image"
 was=$(echo "$was" | cut -s -d ' ' -f 2)
 [ -z "$was" ] || [ "${was#*=}" = "$(docker image inspect --format '{% raw %}{{.Id}}{% endraw %}' "$image")" ] ||
     echo "The image that ran as $TAG is no longer here, so another one with its name is used" >&2

@@ -34,6 +34,13 @@ apply() {
     printf '%s\n' "$manifests" | cluster apply --filename - --selector "$1"
 }
 
+if [ -n "${COSIGN_VERIFY:-}" ]; then
+    command -v cosign > /dev/null || stop "cosign is missing: install it as described at https://docs.sigstore.dev/cosign/system_config/installation/"
+    [ "${version%%:*}" = @sha256 ] || stop "COSIGN_VERIFY needs the digest, because a tag can be moved: run make deploy TAG=sha256:..."
+    image=$(printf '%s\n' "$manifests" | sed -n "s/^ *image: \(.*$version\)\$/\1/p" | head -n 1)
+    cosign verify $COSIGN_VERIFY "$image" > /dev/null || stop "$image is not signed as COSIGN_VERIFY asks, and the running version stays up: see the message above"
+fi
+
 cluster version --request-timeout 20s > /dev/null || stop "The cluster $context does not answer: kubectl cluster-info shows why"
 echo "$TAG goes to $namespace in the cluster $context"
 

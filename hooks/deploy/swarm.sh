@@ -114,6 +114,9 @@ case "$IMAGE" in
            --label "org.opencontainers.image.version=$TAG" --tag "$IMAGE" . || stop "The image of $TAG cannot be built$stays: see the message above" ;;
 esac
 
+{% include 'hooks/deploy/signed.sh' %}
+
+signed "$repository" "$IMAGE"
 {% include 'hooks/deploy/swarm_caddy.sh' %}
 
 # keep config|secret NAME FILE: create it with a hash of its content in the name, and set NAME_HASH for the stack

@@ -7,4 +7,4 @@ RUN python -c "import __future__, calendar, colorsys, concurrent.futures.thread,
     html.parser, http.cookies, importlib.metadata, importlib.resources, json, logging.config, \
     multiprocessing.connection, multiprocessing.spawn, resource, secrets, shelve, shlex, statistics, unittest.mock, \
     urllib.request, uuid, wsgiref.simple_server, xml.dom.expatbuilder, zoneinfo" \
-    && install --directory --mode 1777 /data
+    && mkdir -m 1777 /data

@@ -1,8 +1,13 @@
 # The image of {{ project_slug }}, for development and for production; README.md says how to run it.
 ARG PYTHON_IMAGE=python:{{ python_version }}-slim-trixie
+# Production can have another base: one without a shell, if it has the same Python in the same place.
+ARG RUNTIME_IMAGE=base
 
 
 FROM ${PYTHON_IMAGE} AS base
+# Some hardened images have another user.
+# hadolint ignore=DL3002
+USER 0
 {% include 'hooks/docker/bytecode.Dockerfile' %}
 
 
@@ -13,6 +18,10 @@ FROM base AS build
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes gcc libc6-dev libmariadb-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
+# What it needs at run time, and what scanners read about it.
+RUN mkdir -p /runtime/var/lib/dpkg/status.d \
+    && dpkg-query --status libmariadb3 > /runtime/var/lib/dpkg/status.d/libmariadb3 \
+    && cp --parents /usr/lib/*/libmariadb.so.3 /usr/lib/*/libmariadb3/plugin/*.so /runtime
 {% endif %}
 COPY scripts/packages.sh requirements-build.txt ./
 # Secrets, because the password of a private index must not stay in the image.
@@ -60,14 +69,14 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     && rm $VIRTUAL_ENV/.lock
 
 
-FROM base AS runtime
-{% if uses_mysqlclient %}
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --no-install-recommends --yes libmariadb3 \
-    && rm -rf /var/lib/apt/lists/*
-{% endif %}
+# No RUN from here on: nothing in this image has to be able to run it.
+FROM ${RUNTIME_IMAGE} AS runtime
+WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH
+COPY --from=base /data /data
+{% if uses_mysqlclient %}
+COPY --from=build /runtime /
+{% endif %}
 COPY --from=environment /opt/venv /opt/venv
 COPY --from=static /srv/static /srv/static
 {% include 'hooks/docker/runtime.Dockerfile' %}

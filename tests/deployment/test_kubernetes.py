@@ -216,7 +216,8 @@ def test_probes_ask_for_what_the_site_answers(site: Project, built: dict[str, li
             heartbeat = re.search(r'HEARTBEAT = Path\("(.+?)"\)', texts["ops/celery.py"])
             assert heartbeat
             for probe in (container["startupProbe"], container["livenessProbe"]):
-                assert f"find {heartbeat[1]} -newermt" in probe["exec"]["command"][-1]
+                assert probe["exec"]["command"][:2] == ["python", "-c"], "an image without a shell has no other command"
+                assert f"f = '{heartbeat[1]}'; " in probe["exec"]["command"][-1]
                 assert "$(" not in probe["exec"]["command"][-1], "Kubernetes may expand this as a variable"
 
 
@@ -515,6 +516,39 @@ def test_an_earlier_version_comes_back_by_its_tag(site: Project, cluster: Cluste
     assert running(site, cluster) == {":v1"}
     assert not [line for line in cluster.log if "Job" in line], "a rollback ran migrations"
     assert sentence(site.run("make", "rollback", fails=True)).startswith("Which version? Run make rollback TAG=...")
+
+
+# In place of cosign: it finds a signature of the digest that ends with 0.
+COSIGN = """#!/bin/sh
+echo "$@" >> "$0.log"
+case "$*" in *0) ;; *) echo "no signatures found" >&2; exit 1 ;; esac
+"""
+
+
+def test_an_image_without_the_signature_that_is_asked_for_is_refused(
+    site: Project, cluster: Cluster, tmp_path: Path
+) -> None:
+    path = site.environment["PATH"]
+    (tmp_path / "cosign").write_text(COSIGN, encoding="utf-8")
+    (tmp_path / "cosign").chmod(0o755)
+    signed, other = (f"sha256:{digit * 64}" for digit in "01")
+    site.environment |= {"COSIGN_VERIFY": "--key=team.pub --insecure-ignore-tlog", "PATH": f"{tmp_path}:{path}"}
+    try:
+        before = list(cluster.log)
+        said = site.run("make", "deploy", "TAG=v2", fails=True)
+        assert sentence(said).startswith("COSIGN_VERIFY needs the digest, because a tag can be moved: ")
+        said = site.run("make", "deploy", f"TAG={other}", fails=True)
+        assert "no signatures found" in said
+        assert f"@{other} is not signed as COSIGN_VERIFY asks, and the running version stays up: " in sentence(said)
+        assert cluster.log == before
+        site.run("make", "deploy", f"TAG={signed}")
+    finally:
+        del site.environment["COSIGN_VERIFY"]
+        site.environment["PATH"] = path
+    assert running(site, cluster) == {f"@{signed}"}
+    image = f"registry.example.net/{site.slug}@{signed}"
+    asked = (tmp_path / "cosign.log").read_text(encoding="utf-8").splitlines()
+    assert asked[-1] == f"verify --key=team.pub --insecure-ignore-tlog {image}"
 
 
 def test_production_has_commands_of_its_own(site: Project, cluster: Cluster) -> None:

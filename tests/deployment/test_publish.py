@@ -21,9 +21,11 @@ from tests.support.project import Project, clean_up, make_project
 from tests.support.workflows import workflow
 
 pytestmark = pytest.mark.rotates(
-    seconds=280,
+    seconds=300,
     touched_by=[
         "template/.github/*",
+        "template/scripts/audit.sh",
+        "hooks/deploy/signed.sh",
         "tests/deployment/runner/*",
     ],
 )
@@ -40,6 +42,8 @@ ELSEWHERE = (
     "The arm64 image was built and started on this machine's architecture; GitHub has arm64 machines.",
     "The SBOM and the scan came from stand-ins for Syft and Grype, whose images and database are not available here; "
     "the stand-ins check how they are called.",
+    "The image was signed by the real cosign, but with a key: the certificates for the workflow's identity come from "
+    "Sigstore, which cannot be reached here.",
     "Images were pushed to Debian's docker-registry, without a password: GHCR, Docker Hub and the permissions of the "
     "job's token were not tested.",
     "SSH led to the same machine; GitHub's environments and concurrency groups were not tested.",
@@ -95,6 +99,11 @@ class Runner:
                 f"printf 'FROM {python}\\nCOPY {tool}.py /\\nENTRYPOINT [\"/{tool}.py\"]\\n'"
                 f" | docker build --quiet --provenance false --tag {tool} --file - /srv"
             )
+        self.sh(
+            f"printf 'FROM {python}\\nCOPY signer /ko-app/cosign\\n'"
+            " | docker build --quiet --provenance false --tag signer --file - /srv; cosign generate-key-pair",
+            COSIGN_PASSWORD="",
+        )
         self.sh(f"git init --quiet --bare --initial-branch main {HOME}/origin")
 
     def sh(
@@ -123,7 +132,7 @@ class Runner:
         document = workflow(self.project.path, "publish.yml")
         definition = document["jobs"][job]
         self.sh("rm -rf work temp && mkdir work temp && touch temp/env temp/output temp/summary")
-        known = self.known(push, variant)
+        known = self.known(push, variant, {})
         environment = {
             "GITHUB_SHA": push.sha,
             "GITHUB_REF_TYPE": "tag" if push.tag else "branch",
@@ -137,7 +146,9 @@ class Runner:
         }
         environment |= known(document.get("env", {})) | known(definition.get("env", {}))
         # The real ones would be pulled.
-        environment |= {"SBOM_GENERATOR": "sbom", "SCANNER": "scanner"}
+        environment |= {"SBOM_GENERATOR": "sbom", "SCANNER": "scanner", "SIGNER": "signer", "COSIGN_PASSWORD": ""}
+        if "id-token" in (definition.get("permissions") or {}):
+            environment |= {f"ACTIONS_ID_TOKEN_REQUEST_{name}": "given" for name in ("TOKEN", "URL")}
         assert document["defaults"] == {"run": {"shell": "bash"}}
         said = []
         for step in definition["steps"]:
@@ -148,7 +159,8 @@ class Runner:
                 continue
             name = step.get("name", step["run"])
             wanted = name == fails
-            variables = environment | known(step.get("env", {}))
+            written = dict(line.split("=", 1) for line in self.sh("cat temp/output").splitlines())
+            variables = environment | self.known(push, variant, written)(step.get("env", {}))
             said.append(self.sh(step["run"], "-o", "pipefail", at=f"{HOME}/work", fails=wanted, **variables))
             if wanted:  # GitHub uses a new machine for each job
                 self.sh(f"docker compose --project-name {self.project.slug} down --volumes --timeout 1")
@@ -160,8 +172,13 @@ class Runner:
         push.outputs.setdefault(job, {}).update(written)
         return "\n".join([*said, self.sh("cat temp/summary")])
 
-    def known(self, push: Push, variant: dict[str, str]) -> Callable[[dict[str, str]], dict[str, str]]:
-        """Return a function that fills in GitHub's expressions; KeyError for an unknown expression."""
+    def known(
+        self, push: Push, variant: dict[str, str], written: dict[str, str]
+    ) -> Callable[[dict[str, str]], dict[str, str]]:
+        """Return a function that fills in GitHub's expressions, given what a job's steps have `written` so far.
+
+        KeyError for an unknown expression.
+        """
         values = {
             "vars.IMAGE || format('ghcr.io/{0}', github.repository)": IMAGE.replace("team/site", "Team/Site"),
             "vars.REGISTRY_USER || github.actor": "team",
@@ -171,6 +188,8 @@ class Runner:
             "vars.DEPLOY_TO": f"deploy@production.example:{PRODUCTION}",
             "vars.DEPLOY_HOST_KEYS": "production.example ssh-ed25519 AAAA",
             "secrets.DEPLOY_KEY": "the deploy key",
+            "vars.SIGN || !github.event.repository.private": "true",
+            "steps.name.outputs.version": written.get("version", ""),
             "matrix.arch": variant.get("arch", ""),
             "needs.image.outputs.amd64": push.outputs.get("image", {}).get("amd64", ""),
             "needs.image.outputs.arm64": push.outputs.get("image", {}).get("arm64", ""),
@@ -251,12 +270,25 @@ def test_no_job_may_more_than_it_does(runner: Runner) -> None:
     assert {name: job.get("permissions") for name, job in document["jobs"].items()} == {
         "check": {"contents": "read"},
         "image": {"contents": "read", "packages": "write"},
-        "publish": {"packages": "write"},
+        "publish": {"id-token": "write", "packages": "write"},
         "deploy": None,  # inherits the workflow's empty permissions
     }
     assert [job.get("needs") for job in document["jobs"].values()] == [None, "check", "image", "publish"]
-    for tool in ("SBOM_GENERATOR", "SCANNER"):
-        assert re.fullmatch(r"[\w./-]+@sha256:[0-9a-f]{64}", document["env"][tool])
+    pinned = r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}"
+    for tool in ("SBOM_GENERATOR", "SIGNER"):
+        assert re.fullmatch(pinned, document["env"][tool])
+    assert re.search(f"SCANNER:={pinned}}}", (runner.project.path / "scripts" / "audit.sh").read_text(encoding="utf-8"))
+
+
+def test_a_docker_that_keeps_no_attestations_is_refused(runner: Runner) -> None:
+    """The suite's own engine has the other store; one that has this store passes."""
+    steps = {step.get("name"): step for step in workflow(runner.project.path, "publish.yml")["jobs"]["image"]["steps"]}
+    check = steps["Check for the containerd image store"]["run"]
+    names = [*steps]
+    assert names.index("Check for the containerd image store") < names.index("Build")
+    store = runner.project.docker("info", "--format", "{{.DriverStatus}}")
+    said = runner.project.run("bash", "-e", "-c", check, fails="io.containerd" not in store)
+    assert "io.containerd" in said or "::error::Docker lacks the containerd image store: add" in said
 
 
 def test_it_is_checked_in_its_image(runner: Runner, record: Any) -> None:
@@ -302,7 +334,7 @@ def test_a_name_stays_with_what_it_was_given_to(runner: Runner, first: Push, sec
     before = runner.digest(first.version)
     # A second build of the same commit has another digest; here, `second`'s image stands for it.
     tagged = Push(first.sha, "v1.0.0", outputs={"image": second.outputs["image"]})
-    runner.job(tagged, "publish")
+    assert "Another run has published this commit" in runner.job(tagged, "publish"), "it signed what it has not tested"
     assert runner.digest(first.version) == before, "the tag of a commit was moved"
     assert runner.digest("v1.0.0") == before
     moved = Push(second.sha, "v1.0.0", outputs={"image": second.outputs["image"]})
@@ -325,10 +357,21 @@ def test_what_can_be_exploited_is_not_published(runner: Runner, first: Push) -> 
     steps = {step.get("name"): step for step in workflow(runner.project.path, "publish.yml")["jobs"]["image"]["steps"]}
     assert [*steps][-2:] == ["Scan", "Push"]
     built = first.outputs["image"]["amd64"]
-    runner.sh(f"docker pull --quiet {built} && mkdir checkout && echo CVE-2026-0001 > checkout/vulnerable")
+    clone = "rm -rf checkout && git clone --quiet origin checkout && echo CVE-2026-0001 > checkout/vulnerable"
+    runner.sh(f"docker pull --quiet {built} && {clone}")
     variables = {"BUILT": built, "SCANNER": "scanner", "RUNNER_TEMP": HOME}
     said = runner.sh(steps["Scan"]["run"], at=f"{HOME}/checkout", fails=True, **variables)
     assert "CVE-2026-0001  high" in said
+
+
+def test_the_audit_lists_the_licences_of_what_the_image_holds(first: Push) -> None:
+    """Offline: Python's packages say their own, Debian's have a file, which the stand-in for Python's image lacks."""
+    assert re.search(r"(?m)^python  Django 6\.\S+: BSD-3-Clause$", first.said)
+    assert re.search(r"(?m)^python  granian \S+: BSD License$", first.said)
+    assert re.search(r"(?m)^python  pip \S+: MIT$", first.said)
+    assert re.search(r"(?m)^debian  libc6 \S+: (\S.*|see /usr/share/doc/libc6/copyright)$", first.said)
+    assert ": unknown" not in first.said
+    assert re.search(r"(?m)^\d+ layers, \d+ bytes$", first.said), "it was not scanned"
 
 
 def test_it_is_deployed_by_its_digest_and_rolled_back_by_its_name(runner: Runner, first: Push, second: Push) -> None:
@@ -347,12 +390,23 @@ def test_it_is_deployed_by_its_digest_and_rolled_back_by_its_name(runner: Runner
         return image == f"{IMAGE}:{version}"
 
     page = "curl --silent --insecure --fail https://localhost:8443/"
-    settings = f"printf '%s\n' SITE_HOST=localhost IMAGE={IMAGE} HTTP_PORT=8080 HTTPS_PORT=8443 > production.env"
+    verify = f"'COSIGN_VERIFY=--key={HOME}/cosign.pub --insecure-ignore-tlog'"
+    settings = f"SITE_HOST=localhost IMAGE={IMAGE} HTTP_PORT=8080 HTTPS_PORT=8443 {verify}"
+    settings = f"printf '%s\n' {settings} > production.env"
     runner.sh(f"git clone --quiet origin {PRODUCTION} && git -C {PRODUCTION} reset --quiet --hard {first.sha}")
     forget(first)
     runner.sh(f"make secrets && {settings} && make deploy", at=PRODUCTION)
     assert serves(first.version)
     assert "the next version" not in runner.sh(page)
+
+    other = (
+        f"printf 'FROM {IMAGE}:{first.version}\nLABEL other=yes\n' | docker build --quiet --push --tag {IMAGE}:other -"
+    )
+    runner.sh(other)
+    said = runner.sh("TAG=other make deploy", at=PRODUCTION, fails=True)
+    assert f"{IMAGE}:other is not signed as COSIGN_VERIFY in production.env asks, and " in said
+    assert "no signatures found" in said
+    assert serves(first.version)
 
     forget(second)
     digest = second.outputs["publish"]["version"]

@@ -35,11 +35,11 @@ WRONG: dict[str, tuple[dict[str, str], str | None]] = {
     "Podman's client": ({"REFUSAL": UNKNOWN}, None),
 }
 RIGHT = {"ENGINE": r"Engine 26.1.5+dfsg1\ncontainerd 1.7.24\n", "COMPOSE": "2.26.1-4"}
-# Of a project on one host, of one on a Swarm, and of one on Kubernetes: commands that use no Docker there.
+# Of a project on one host, of one on a Swarm, and of one on Kubernetes: commands that use no Docker there, or say more.
 WITHOUT = {
-    "compose": {"help", "secrets"},
-    "swarm": {"help", "secrets"},
-    "kubernetes": {"help", "secrets", "deploy", "rollback"},
+    "compose": {"help", "secrets", "doctor"},
+    "swarm": {"help", "secrets", "doctor"},
+    "kubernetes": {"help", "secrets", "doctor", "deploy", "rollback"},
 }
 
 

@@ -181,6 +181,7 @@ def the_dockerfile_takes_nothing_but_its_base_image(project: Project) -> None:
     """Neither another image nor a frontend (`# syntax=`) has to be pulled for a build."""
     text = (project.path / "Dockerfile").read_text(encoding="utf-8")
     stages = {"${PYTHON_IMAGE}", *re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)}
+    stages |= {f"${{{name}}}" for name, default in re.findall(r"(?m)^ARG (\w+)=(\S+)$", text) if default in stages}
     assert set(re.findall(r"^FROM (\S+)|from=([^\s,]+)", text, re.MULTILINE)) <= {
         pair for stage in stages for pair in ((stage, ""), ("", stage))
     }
