@@ -124,6 +124,8 @@ def _recipe(name: str) -> Recipe | None:
         return _python(match[1])
     if repository == "postgres" and (match := re.fullmatch(r"(17|18)(-trixie)?", tag)):
         return _postgres(match[1])
+    if repository == "restic/restic":
+        return Recipe("restic", "restic", "testing", ("restic", "version"))
     return _SIMPLE.get(name)
 
 
