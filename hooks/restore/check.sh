@@ -1,5 +1,6 @@
 file=${1:-}
-[ -n "$file" ] || stop "Which backup? Run make restore FILE=backups/..."
+[ -z "${2:-}" ] || fetch "$2"
+[ -n "$file" ] || stop "Which backup? Run make restore FILE=backups/..., or FROM=latest for one that is elsewhere"
 [ -f "$file" ] || stop "There is no file $file"
 damaged="$file is damaged, or was not written by make backup: choose another file"
 # tar writes blocks of this size, and would not report a last one that is cut off.

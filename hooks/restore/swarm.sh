@@ -1,7 +1,8 @@
 #!/bin/sh
-# Replace the database and the uploads with those in a backup: `restore.sh FILE`. If this fails, the old data stays.
+# Replace the database and the uploads with those in a backup: `restore.sh FILE`, or `restore.sh "" WHICH` from elsewhere. If this fails, the old data stays.
 task=restore
 . "$(dirname "$0")/swarm.sh"
+. scripts/restic.sh
 use_current 0
 
 # Check that the file is a complete backup of this site. tar's own error messages are hidden: they would not help.

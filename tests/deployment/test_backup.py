@@ -214,7 +214,7 @@ def test_what_is_no_good_is_refused_and_nothing_is_touched(site: Site) -> None:
         return site.refused("backups/bad.tar")
 
     rows = site.rows()
-    assert site.refused("") == "Which backup? Run make restore FILE=backups/..."
+    assert site.refused("").startswith("Which backup? Run make restore FILE=backups/...")
     assert site.refused("backups/none.tar") == "There is no file backups/none.tar"
     damaged = "backups/bad.tar is damaged, or was not written by make backup: choose another file"
     middle = content.index(b"Creative") if b"Creative" in content else len(content) // 2

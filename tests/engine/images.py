@@ -126,6 +126,8 @@ def _recipe(name: str) -> Recipe | None:
         return _postgres(match[1])
     if repository == "axllent/mailpit":
         return Recipe("mailpit", "not Mailpit but aiosmtpd", "trixie", ("python3", "/server.py", "version"))
+    if repository == "restic/restic":
+        return Recipe("restic", "restic", "testing", ("restic", "version"))
     return _SIMPLE.get(name)
 
 
