@@ -1,19 +1,19 @@
 # The image of {{ project_slug }}, for development and for production; README.md says how to run it.
 ARG PYTHON_IMAGE=python:{{ python_version }}-slim-trixie
+# Debian's packages, separated by spaces: what builds Python packages, and what the site needs at run time.
+ARG BUILD_PACKAGES="{{ 'gcc libc6-dev libmariadb-dev pkg-config' if uses_mysqlclient }}"
+ARG RUNTIME_PACKAGES="{{ 'libmariadb3' if uses_mysqlclient }}"
 
 
 FROM ${PYTHON_IMAGE} AS base
 {% include 'hooks/docker/bytecode.Dockerfile' %}
+ARG RUNTIME_PACKAGES
+RUN --mount=type=bind,source=scripts,target=/scripts sh /scripts/packages.sh system ${RUNTIME_PACKAGES}
 
 
 FROM base AS build
-{% if uses_mysqlclient %}
-# mysqlclient has no wheel: it is compiled here. Nothing is pinned, because Debian removes old versions.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --no-install-recommends --yes gcc libc6-dev libmariadb-dev pkg-config \
-    && rm -rf /var/lib/apt/lists/*
-{% endif %}
+ARG BUILD_PACKAGES
+RUN --mount=type=bind,source=scripts,target=/scripts sh /scripts/packages.sh system ${BUILD_PACKAGES}
 COPY scripts/packages.sh requirements-build.txt ./
 # Secrets, because the password of a private index must not stay in the image.
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -22,7 +22,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 # Outside /app: a bind mount would hide it.
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
-COPY requirements.txt ./
+# The folder wheels, if there is one.
+COPY requirements.txt wheel[s] ./
 # Translation sources and source maps are not used at run time. Maps are only emptied, because scripts refer to them.
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=index-url,env=INDEX_URL --mount=type=secret,id=ca-cert,env=CA_CERT \
@@ -30,9 +31,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     && sh packages.sh install requirements.txt \
     && find $VIRTUAL_ENV -name '*.po' -delete -o -name '*.map' -exec truncate --size 0 {} +
 COPY pyproject.toml ./
-# Offline, this succeeds only if the lock has installed everything that pyproject.toml requires.
-RUN uv pip install --quiet --no-cache --offline --no-index --requirement pyproject.toml 2> /dev/null \
-    || { echo "requirements.txt does not fit pyproject.toml: run \`make lock\`" >&2; exit 1; }
+RUN sh packages.sh fits requirements.txt
 
 
 # A separate stage, which runs while the runtime image copies the environment.
@@ -54,12 +53,6 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 
 
 FROM base AS runtime
-{% if uses_mysqlclient %}
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --no-install-recommends --yes libmariadb3 \
-    && rm -rf /var/lib/apt/lists/*
-{% endif %}
 ENV PATH=/opt/venv/bin:$PATH
 COPY --from=environment /opt/venv /opt/venv
 COPY --from=static /srv/static /srv/static

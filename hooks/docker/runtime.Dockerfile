@@ -12,7 +12,7 @@ ENV DJANGO_SETTINGS_MODULE=config.settings \
     GRANIAN_WORKERS_KILL_TIMEOUT=30 \
     GRANIAN_RESPAWN_FAILED_WORKERS=true
 # Owned by root and readable by all: the site cannot change its own code.
-COPY --exclude=scripts --chmod=u=rwX,go=rX . .
+COPY --exclude=scripts --exclude=wheels --chmod=u=rwX,go=rX . .
 LABEL org.opencontainers.image.title="{{ project_name }}"
 USER 10001:10001
 EXPOSE 8000
