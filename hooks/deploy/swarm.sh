@@ -44,7 +44,7 @@ other=$(docker service ls --quiet | xargs --no-run-if-empty docker service inspe
 grep -q '@database[:/]' secrets/database_url || export DATABASE_REPLICAS=0
 # Leave out the registry, and the part of the version that does not change the file format.
 series() {
-    sed -n 's/@.*//; s|^.*[ /]||; s/:\({{ database_series }}\).*/ \1/p'
+    sed -n 's/@.*//; s|^.*[ /]||; {{ 's/^postgis:/postgres:/; ' if database == 'postgres' }}s/:\({{ database_series }}\).*/ \1/p'
 }
 SERVER=$(sed -n '/^  database:/,/^  [a-z]/s/^    image: //p' deploy/stack.yaml | tr -d '"' | series)
 found=$({

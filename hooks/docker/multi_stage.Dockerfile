@@ -2,6 +2,9 @@
 ARG PYTHON_IMAGE=python:{{ python_version }}-slim-trixie
 # Production can have another base: one without a shell, if it has the same Python in the same place.
 ARG RUNTIME_IMAGE=base
+# Debian's packages, separated by spaces: what builds Python packages, and what the site needs at run time.
+ARG BUILD_PACKAGES="{{ 'gcc libc6-dev libmariadb-dev pkg-config' if uses_mysqlclient }}"
+ARG RUNTIME_PACKAGES="{{ 'libmariadb3' if uses_mysqlclient }}"
 
 
 FROM ${PYTHON_IMAGE} AS base
@@ -9,19 +12,21 @@ FROM ${PYTHON_IMAGE} AS base
 # hadolint ignore=DL3002
 USER 0
 {% include 'hooks/docker/bytecode.Dockerfile' %}
+ARG RUNTIME_PACKAGES
+RUN --mount=type=bind,source=scripts,target=/scripts sh /scripts/packages.sh system ${RUNTIME_PACKAGES}
 
 
 FROM base AS build
+ARG BUILD_PACKAGES
+RUN --mount=type=bind,source=scripts,target=/scripts sh /scripts/packages.sh system ${BUILD_PACKAGES}
 {% if uses_mysqlclient %}
-# mysqlclient has no wheel: it is compiled here. Nothing is pinned, because Debian removes old versions.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --no-install-recommends --yes gcc libc6-dev libmariadb-dev pkg-config \
-    && rm -rf /var/lib/apt/lists/*
-# What it needs at run time, and what scanners read about it.
-RUN mkdir -p /runtime/var/lib/dpkg/status.d \
-    && dpkg-query --status libmariadb3 > /runtime/var/lib/dpkg/status.d/libmariadb3 \
-    && cp --parents /usr/lib/*/libmariadb.so.3 /usr/lib/*/libmariadb3/plugin/*.so /runtime
+# What mysqlclient loads, for a base that cannot install it; and what scanners read about it.
+ARG RUNTIME_IMAGE
+RUN mkdir /runtime && if [ "$RUNTIME_IMAGE" != base ]; then \
+        mkdir -p /runtime/var/lib/dpkg/status.d \
+        && dpkg-query --status libmariadb3 > /runtime/var/lib/dpkg/status.d/libmariadb3 \
+        && cp --parents /usr/lib/*/libmariadb.so.3 /usr/lib/*/libmariadb3/plugin/*.so /runtime; \
+    fi
 {% endif %}
 COPY scripts/packages.sh requirements-build.txt ./
 # Secrets, because the password of a private index must not stay in the image.
@@ -31,7 +36,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 # Outside /app: a bind mount would hide it.
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
-COPY requirements.txt ./
+# The folder wheels, if there is one.
+COPY requirements.txt wheel[s] ./
 # Translation sources and source maps are not used at run time. Maps are only emptied, because scripts refer to them.
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=index-url --mount=type=secret,id=ca-cert \
@@ -39,16 +45,14 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     && sh packages.sh install requirements.txt \
     && find $VIRTUAL_ENV -name '*.po' -delete -o -name '*.map' -exec truncate --size 0 {} +
 COPY pyproject.toml ./
-# Offline, this succeeds only if the lock has installed everything that pyproject.toml requires.
-RUN uv pip install --quiet --no-cache --offline --no-index --requirement pyproject.toml 2> /dev/null \
-    || { echo "requirements.txt does not fit pyproject.toml: run \`make lock\`" >&2; exit 1; }
+RUN sh packages.sh fits requirements.txt
 
 
 # The code, readable by all whatever your umask; and without what collectstatic does not need, so that editing that does not
 # run it again. If a model or an app's ready() imports one of these modules, remove its name here.
 FROM base AS source
 COPY . /source
-RUN rm -r /source/scripts && chmod -R u=rwX,go=rX /source \
+RUN rm -rf /source/scripts /source/wheels && chmod -R u=rwX,go=rX /source \
     && cp -r /source /static && rm -r /static/templates \
     && find /static \( -name admin.py{{ ' -o -name api.py' if use_drf }} -o -name urls.py -o -name views.py \) -delete
 

@@ -15,7 +15,7 @@ ENV DJANGO_SETTINGS_MODULE=config.settings \
 {% if multi_stage %}
 COPY --from=source /source .
 {% else %}
-RUN --mount=type=bind,target=/source cp -r --no-preserve=mode /source/. . && rm -r scripts
+RUN --mount=type=bind,target=/source cp -r --no-preserve=mode /source/. . && rm -rf scripts wheels
 {% endif %}
 LABEL org.opencontainers.image.title="{{ project_name }}"
 USER 10001:10001

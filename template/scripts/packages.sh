@@ -1,18 +1,22 @@
 #!/bin/sh
-# Install and lock packages, in a container. INDEX_URL replaces the default package index; CA_CERT is an additional CA
-# certificate to trust, in PEM format. A build gets both as secrets.
+# Install and lock packages, in a container. INDEX_URL replaces the default package index; of several, separated by
+# spaces, the first one that has a package is used. CA_CERT is an additional CA certificate to trust, in PEM format. A
+# build gets both as secrets.
 set -eu
 INDEX_URL=${INDEX_URL:-$(cat /run/secrets/index-url 2> /dev/null || true)}
 CA_CERT=${CA_CERT:-$(cat /run/secrets/ca-cert 2> /dev/null || true)}
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 if [ -n "$INDEX_URL" ]; then
-    export PIP_INDEX_URL="$INDEX_URL" UV_DEFAULT_INDEX="$INDEX_URL"
+    export PIP_INDEX_URL="${INDEX_URL##* }" UV_DEFAULT_INDEX="${INDEX_URL##* }"
+    case $INDEX_URL in *" "*) export UV_INDEX="${INDEX_URL% *}" ;; esac
 fi
 if [ -n "$CA_CERT" ]; then
     { cat /etc/ssl/certs/ca-certificates.crt; echo "$CA_CERT"; } > "$folder/ca.crt"
-    export PIP_CERT="$folder/ca.crt" SSL_CERT_FILE="$folder/ca.crt"
+    export PIP_CERT="$folder/ca.crt" SSL_CERT_FILE="$folder/ca.crt" GIT_SSL_CAINFO="$folder/ca.crt"
 fi
+# The image is built without the folder around the wheels.
+for each in wheels/*.whl ./*.whl; do [ ! -e "$each" ] || export UV_FIND_LINKS="${each%/*}"; done
 
 # try WHAT COMMAND...: run a command quietly. If it fails, print its output, the likely reason, and what to do.
 try() {
@@ -20,38 +24,79 @@ try() {
     shift
     if "$@" > "$folder/said" 2>&1; then return; fi
     cat "$folder/said" >&2
+    status=1
     case $(cat "$folder/said") in
         *"peer certificate"* | *"certificate verify"*) why="the index's certificate is not trusted: set CA_CERT" ;;
         *"exclude-newer"*) why="exclude-newer excludes every matching version: see pyproject.toml" ;;
+        *"(401 "* | *"(403 "* | *" 401 "* | *" 403 "*)
+            why="a package index refuses the login: check the user and the password in INDEX_URL" ;;
         *"No solution found"*) why=$otherwise ;;
+        *"E: Failed to fetch"*) why="Debian's servers do not answer: check the network" ;;
+        *"E: Unable to locate"* | *"no installation candidate"*)
+            why="this release of Debian has no such package: look up its name at packages.debian.org" ;;
         *"error sending request"* | *"Failed to fetch"* | *"Max retries"*)
             why="the package index does not answer: check the network and INDEX_URL" ;;
         *"Hash mismatch"* | *"DO NOT MATCH THE HASHES"*)
             why="the index's files differ from the locked ones: find out why before you lock again" ;;
         *"must have a hash"*) why="hashes are missing: run \`make lock\`" ;;
-        *"Failed to build"*)
-            why="a package must be compiled, but a compiler or a library is missing: install it in the Dockerfile" ;;
+        *"Git executable not found"*)
+            status=3 why="a package comes from git: add git to BUILD_PACKAGES in the Dockerfile" ;;
+        *"Failed to build"* | *"and build "*)
+            package=$(sed -n 's/.*ailed to .*build `\([^` ]*\).*/\1/p' "$folder/said" | head -n 1)
+            status=3 why="${package:-a package} must be compiled, but a compiler or a library is missing: add the Debian packages \
+that have what is named above to BUILD_PACKAGES in the Dockerfile" ;;
         *) why=$otherwise ;;
     esac
     echo "$what failed: $why" >&2
-    exit 1
+    exit $status
 }
 
 otherwise="the lock is outdated: run \`make lock\`"
 task=$1
 shift
 case $task in
+system) # Debian's packages, if any
+    if [ $# = 0 ]; then exit; fi
+    otherwise="see the message above"
+    try "Listing Debian's packages" apt-get update --quiet=2 --error-on=any
+    try "Installing $*" env DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends --yes "$@"
+    rm -rf /var/lib/apt/lists/*
+    ;;
 uv) # pip's options
     try "Installing uv" pip install --quiet --disable-pip-version-check --no-compile --root-user-action ignore \
         --require-hashes --requirement requirements-build.txt "$@"
     ;;
-install) # a lock
+install) # a lock, and uv's options
+    lock=$1
+    shift
     # Locked versions are installed regardless of their age.
     export UV_EXCLUDE_NEWER=false
-    try "Installing $1" uv pip install --quiet --system-certs --link-mode copy --compile-bytecode --no-deps \
-        --require-hashes --requirement "$1"
+    set -- uv pip install --quiet --system-certs --link-mode copy --compile-bytecode --no-deps "$@" --requirement
+    # What comes from git has no hash but a commit, which is one.
+    from_git='^[^ ]* @ git+[^ ]*@[0-9a-f]\{40\}'
+    grep -v "$from_git" "$lock" > "$folder/index.txt"
+    try "Installing $lock" "$@" "$folder/index.txt" --require-hashes
+    ! grep "$from_git" "$lock" > "$folder/git.txt" || try "Installing $lock" "$@" "$folder/git.txt"
+    ;;
+fits) # a lock: offline, this succeeds only if it has installed everything that pyproject.toml requires
+    # Without the addresses of repositories, which uv would ask for their commits.
+    sed 's/ @ git+[^"]*//' pyproject.toml > "$folder/pyproject.toml"
+    uv pip install --quiet --no-cache --offline --no-index --no-sources --requirement "$folder/pyproject.toml" 2> /dev/null ||
+        { echo "$1 does not fit pyproject.toml: run \`make lock\`" >&2; exit 1; }
     ;;
 lock) # uv's options, such as --upgrade
+    resolve() { sh scripts/dev.sh sh "$0" resolve "$@" 2> "$folder/said"; }
+    if resolve "$@"; then exit; else status=$?; fi
+    # What a package needs may be known only once it is built, with what the image is built with.
+    packages=$(sed -n 's/^ARG BUILD_PACKAGES="\(.*\)"/\1/p' Dockerfile)
+    if [ $status = 3 ] && [ -n "$packages" ]; then
+        sh "$0" system $packages
+        if resolve "$@"; then exit; fi
+    fi
+    cat "$folder/said" >&2
+    exit 1
+    ;;
+resolve)
     sh "$0" uv --target "$folder/uv"
     otherwise="no set of versions satisfies pyproject.toml"
     lock() {

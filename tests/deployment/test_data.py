@@ -242,6 +242,7 @@ def test_a_swarm_refuses_another_database(swarm: Host) -> None:
         ("postgres:17@sha256:0a1", ("postgres", "postgres 17")),
         ("mariadb:11.8", ("mariadb", "mariadb 11")),
         ("mirror.example.com:5000/postgres:18.1", None),
+        ("postgis/postgis:18-3.6", None),
     ):
         image.write_text(f"{running}\n", encoding="utf-8")
         assert reaches_the_stack(swarm, why % refused if refused else "nothing") == (not refused)
@@ -286,5 +287,5 @@ def test_a_url_of_another_kind_is_noticed_for_a_cluster(template: Path, tmp_path
     assert not done
     assert lines[-1].startswith("secrets/database_url, or DATABASE_URL, is for another kind of database than Postgre")
     assert not (host.path / "deploy/kubernetes/overlays/production/secrets/database_url").exists()
-    done, lines, _ = host.make("secrets", "DATABASE_URL=postgres://app:0123456789@database/app", redis)
+    done, lines, _ = host.make("secrets", "DATABASE_URL=postgis://app:0123456789@database/app", redis)
     assert done, lines

@@ -66,6 +66,7 @@ class Recipe:
     origin: str = ""  #: where the product came from, if not from that release
     arguments: dict[str, str] = field(default_factory=dict)
     contexts: dict[str, Path] = field(default_factory=dict)
+    parent: str = ""  #: the image that it starts from, in place of that root file system
 
 
 def ensure_image(engine: Engine, name: str) -> Image:
@@ -128,6 +129,8 @@ def _recipe(name: str) -> Recipe | None:
         return Recipe("mailpit", "not Mailpit but aiosmtpd", "trixie", ("python3", "/server.py", "version"))
     if repository == "restic/restic":
         return Recipe("restic", "restic", "testing", ("restic", "version"))
+    if repository == "postgis/postgis" and (match := re.fullmatch(r"(17|18)-3\.\d+", tag)):
+        return _postgis(match[1])
     return _SIMPLE.get(name)
 
 
@@ -156,6 +159,13 @@ def _postgres(major: str) -> Recipe:
     suite = {"17": "trixie", "18": "testing"}[major]
     arguments = {"MAJOR": major, "DATA": data, "VOLUME": volume}
     return Recipe("postgres", "PostgreSQL", suite, ("postgres", "--version"), arguments=arguments)
+
+
+def _postgis(major: str) -> Recipe:
+    parent, suite = f"postgres:{major}", _postgres(major).suite
+    # The scripts of an extension are named after its version.
+    version = ("sh", "-c", "ls /usr/share/postgresql/*/extension/postgis--*.sql | sort -V | tail -n 1")
+    return Recipe("postgis", "PostGIS", suite, version, arguments={"MAJOR": major}, parent=parent)
 
 
 def _python(version: str) -> Recipe:
@@ -199,7 +209,7 @@ def _host_python(version: str) -> Path | None:
 
 def _build(engine: Engine, name: str, recipe: Recipe) -> Image:
     require_root_on_debian(f"Building a stand-in for {name}, which cannot be pulled,")
-    base = _ensure_base(engine, recipe.suite)
+    base = ensure_image(engine, recipe.parent).name if recipe.parent else _ensure_base(engine, recipe.suite)
     say(f"building a stand-in for {name}")
     folder = RECIPES / recipe.folder
     arguments = recipe.arguments | {"BASE": base}

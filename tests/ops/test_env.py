@@ -78,6 +78,13 @@ def test_another_database_is_refused(url: str) -> None:
     assert line.startswith("DATABASE_URL is not a URL for this site's kind of database.")
 
 
+def test_geodjango_has_schemes_of_its_own() -> None:
+    url = PRODUCTION.get("DATABASE_URL", f"{SCHEME}:///{DATABASE}")
+    for_maps = {"postgres": "postgis", "mysql": "mysqlgis", "sqlite": "spatialite"}[SCHEME]
+    settings = load(PRODUCTION | {"DATABASE_URL": url.replace(SCHEME, for_maps, 1)})
+    assert settings["DATABASES"]["default"]["ENGINE"].startswith("django.contrib.gis.db.backends.")
+
+
 def test_what_the_url_asks_for_is_kept() -> None:
     url = PRODUCTION.get("DATABASE_URL", f"{SCHEME}:///{DATABASE}")
     settings = load(PRODUCTION | {"DATABASE_URL": f"{url}?extra=kept"})

@@ -25,16 +25,9 @@ PARTS = 12
 STAGES = ["test_render", "test_lock", "test_image", "test_boot", "test_development", "test_checks", "test_update"]
 # Modules that set up one project per value of their first parameter, and share nothing between them.
 BY_PARAMETER = {
-    *("test_backup", "test_continuity", "test_deploys", "test_kubernetes", "test_migrations", "test_offsite"),
-    *(
-        "test_older_data",
-        "test_production",
-        "test_sqlite",
-        "test_swarm",
-        "test_update",
-        "test_updated",
-        "test_workflow",
-    ),
+    *("test_added", "test_backup", "test_continuity", "test_deploys", "test_kubernetes", "test_migrations"),
+    *("test_offsite", "test_older_data", "test_production", "test_sqlite", "test_stable_docker", "test_swarm"),
+    *("test_update", "test_updated", "test_workflow"),
 }
 _NAMES = {each.name: number for number, each in enumerate(matrix.combinations())}
 _COVERING = {each.name for each in matrix.covering()}

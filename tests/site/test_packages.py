@@ -32,7 +32,8 @@ PACKAGES: dict[str, dict[str, Any]] = {
     "anchor": {"1.0": 100, "1.1": 30, "1.2": 0},
     "buoy": {"1.0": 100, "2.0": 30},
     "chain": {"1.0": 100},
-    "dory": {"1.0": "tar.gz"},
+    "dory": {"1.0": "source"},
+    "eddy": {"1.0": "dynamic"},
 }
 # In place of `docker`: it runs the container's command here.
 DOCKER = """#!/bin/sh
@@ -72,7 +73,7 @@ class Site:
         (folder / "docker").chmod(0o755)
         path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "SSL_"))}
-        self.environment = {**inherited, **QUIET, "PATH": path, "HOME": str(folder), "INDEX_URL": index.url()}
+        self.environment = {**inherited, **QUIET, **OWNER, "PATH": path, "HOME": str(folder), "INDEX_URL": index.url()}
 
     def run(self, *command: str, fails: bool = False) -> str:
         """Run a command, and return its output; AssertionError if it fails, or with `fails` if it does not."""
@@ -201,7 +202,22 @@ def test_a_missing_compiler_is_named(site: Site) -> None:
     site.run(tool("uv"), "venv", "--quiet", "--python", sys.executable, ".venv")
     out = site.run("sh", "scripts/packages.sh", "install", "requirements.txt", fails=True)
     assert "command 'gcc' failed" in out
-    assert "a package must be compiled, but a compiler or a library is missing" in out.splitlines()[-1]
+    assert "dory==1.0 must be compiled, but a compiler or a library is missing: add" in out.splitlines()[-1]
+
+
+def test_a_package_that_tells_nothing_until_it_is_built_takes_what_builds_the_image(site: Site, tmp_path: Path) -> None:
+    """With an `apt-get` that notes what it was asked for: without the packages, the second try fails as the first."""
+    (tmp_path / "apt-get").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n', encoding="utf-8")
+    (tmp_path / "apt-get").chmod(0o755)
+    (tmp_path / "rm").write_text('#!/bin/sh\ncase "$2" in /var/*) ;; *) exec /bin/rm "$@" ;; esac\n', encoding="utf-8")
+    (tmp_path / "rm").chmod(0o755)
+    site.edit("pyproject.toml", '"anchor", "buoy"', '"eddy"')
+    said = "Locking requirements.txt failed: eddy==1.0 must be compiled"
+    assert said in site.run("make", "lock", fails=True)
+    assert not (tmp_path / "asked").exists()
+    site.edit("Dockerfile", '^ARG BUILD_PACKAGES=""', 'ARG BUILD_PACKAGES="gcc libc6-dev"')
+    assert said in site.run("make", "lock", fails=True)
+    assert (tmp_path / "asked").read_text(encoding="utf-8").splitlines()[1].endswith(" gcc libc6-dev")
 
 
 def test_every_build_is_given_the_index_and_the_authority() -> None:

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import tarfile
 import threading
+import urllib.error
 import urllib.request
 import zipfile
 from base64 import b64encode
@@ -46,22 +47,24 @@ def metadata(name: str, version: str) -> str:
 
 
 def wheel(name: str, version: str) -> bytes:
-    """Return a wheel with nothing in it."""
+    """Return a wheel with an empty module."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         folder = f"{name}-{version}.dist-info"
         archive.writestr(f"{folder}/METADATA", metadata(name, version))
         archive.writestr(f"{folder}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{folder}/RECORD", "")
+        archive.writestr(f"{name}.py", "")
     return file.getvalue()
 
 
-def source(name: str, version: str) -> bytes:
+def source(name: str, version: str, *, dynamic: bool) -> bytes:
     """Return a source distribution that cannot be built."""
+    more = 'dynamic = ["dependencies"]\n' if dynamic else ""
     file = io.BytesIO()
     texts = {
         "pyproject.toml": f'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-        f'[project]\nname = "{name}"\nversion = "{version}"\n',
+        f'[project]\nname = "{name}"\nversion = "{version}"\n{more}',
         "PKG-INFO": metadata(name, version),
         "backend.py": BACKEND,
     }
@@ -77,7 +80,8 @@ def source(name: str, version: str) -> bytes:
 class Index:
     """An index at `address`, over TLS if `folder` holds certificates; use it as a context manager.
 
-    `packages` are name -> version -> days since it was uploaded, "tar.gz" instead of days for one that is only source.
+    `packages` are name -> version -> days since it was uploaded, "source" instead of days for one that is only
+    source, "dynamic" if only its build tells what it needs.
     """
 
     packages: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -85,12 +89,13 @@ class Index:
     address: str = "127.0.0.1"
     login: str = ""
     upload_times: bool = True
+    forwards: bool = True  #: whether it has what the real index has
     asked: set[tuple[str, bool]] = field(default_factory=set)  #: (client, whether it sent the login)
 
     def __enter__(self) -> Index:
         self.files = {
-            f"{name}-{version}.tar.gz" if days == "tar.gz" else f"{name}-{version}-py3-none-any.whl": (
-                source(name, version) if days == "tar.gz" else wheel(name, version)
+            f"{name}-{version}-py3-none-any.whl" if isinstance(days, int) else f"{name}-{version}.tar.gz": (
+                wheel(name, version) if isinstance(days, int) else source(name, version, dynamic=days == "dynamic")
             )
             for name, versions in self.packages.items()
             for version, days in versions.items()
@@ -144,15 +149,26 @@ class Index:
         """Answer with a file, or the page of a package; those of others come from the real index."""
         login = f"Basic {b64encode(self.login.encode()).decode()}"
         self.asked.add((request.headers["User-Agent"].partition("/")[0], request.headers["Authorization"] == login))
+        if self.login and request.headers["Authorization"] != login:
+            request.send_error(401)
+            return
         name = request.path.strip("/").rpartition("/")[2]
         if name in self.files:
             body, kind = self.files[name], "application/octet-stream"
         elif name in self.packages:
             body, kind = self.page(name), SIMPLE
+        elif not self.forwards:
+            request.send_error(404)
+            return
         else:
             accept = {"Accept": request.headers["Accept"]}
-            with urllib.request.urlopen(urllib.request.Request(f"{PyPI.simple_url}/{name}/", headers=accept)) as real:
-                body, kind = real.read(), real.headers["Content-Type"]
+            asked = urllib.request.Request(f"{PyPI.simple_url}/{name}/", headers=accept)
+            try:
+                with urllib.request.urlopen(asked) as real:
+                    body, kind = real.read(), real.headers["Content-Type"]
+            except urllib.error.HTTPError as error:
+                request.send_error(error.code)
+                return
         request.send_response(200)
         request.send_header("Content-Type", kind)
         request.send_header("Content-Length", str(len(body)))

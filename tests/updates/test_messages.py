@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -35,6 +36,7 @@ def test_the_readmes_commands(clone: Path) -> None:
         f"git grep --untracked {MARKER}",
         "git add --intent-to-add $(git ls-files --others --exclude-standard)",
         "git diff",
+        "git diff --quiet HEAD pyproject.toml || make lock",
         "docker compose up --build",
         f'git grep {MARKER} || git commit --all --message "Update to Slipway v99.0.0"',
     ]
@@ -49,7 +51,7 @@ def test_what_it_says_commits_the_update_and_no_conflict(newer: Path, clone: Pat
     ignored = clone / ".gitignore"
     append(ignored, "*.ours\n")
     commit_all(clone)
-    conflicts, new, look, _, commit = left_to_do(run("copier", "update", "--defaults", at=clone).stdout)
+    conflicts, new, look, _, _, commit = left_to_do(run("copier", "update", "--defaults", at=clone).stdout)
     for name, text in {"user.name": "Test", "user.email": "test@example.com"}.items():
         git("config", name, text, at=clone)
     before = git("rev-parse", "HEAD", at=clone)
@@ -71,7 +73,7 @@ def test_what_it_says_commits_the_update_and_no_conflict(newer: Path, clone: Pat
 
 
 def test_it_says_that_tables_have_changed_if_they_have(newer: Path, tmp_path: Path) -> None:
-    """Removing DRF needs no migration; an answers file of an older release lacks the fingerprints."""
+    """Removing DRF needs no migration; an answers file of an older release lacks these facts."""
     for before, after in ((False, True), (True, False)):
         project = render(newer, tmp_path / f"{before}", matrix.pick(use_drf=before).data, "v98.0.0")
         said = run("copier", "update", "--defaults", f"--data=use_drf={after}", at=project).stdout
@@ -81,8 +83,23 @@ def test_it_says_that_tables_have_changed_if_they_have(newer: Path, tmp_path: Pa
     answers.write_text(answers.read_text(encoding="utf-8").partition("made_for:")[0], encoding="utf-8")
     commit_all(project)
     said = run("copier", "update", "--defaults", at=project).stdout
-    assert "make lock" in said, said
     assert "tables have changed" not in said
+
+
+def test_a_raised_dependency_is_locked_as_it_says(newer: Path, clone: Path, tmp_path: Path) -> None:
+    """With a `make` that notes what it was asked for: the lock itself is tested in test_packages."""
+    pyproject = newer / "template" / "pyproject.toml.jinja"
+    text = pyproject.read_text(encoding="utf-8")
+    assert text.count('"whitenoise>=6') == 1
+    pyproject.write_text(text.replace('"whitenoise>=6', '"whitenoise>=6.0,>=6'), encoding="utf-8")
+    release(newer, "v99.1.0")
+    lock = left_to_do(run("copier", "update", "--defaults", at=clone).stdout)[3]
+    (tmp_path / "make").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n', encoding="utf-8")
+    (tmp_path / "make").chmod(0o755)
+    for _ in range(2):  # the second time, nothing has changed
+        subprocess.run(["sh", "-c", lock], cwd=clone, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=True)
+        commit_all(clone)
+    assert (tmp_path / "asked").read_text(encoding="utf-8") == "lock\n"
 
 
 def test_what_an_update_leaves_behind_can_be_deleted_as_it_says(template: Path, tmp_path: Path) -> None:
