@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase, HttpResponseRedirect
 from django.urls import URLPattern, re_path
 from django.views.decorators.http import require_safe
 
-# As in the Caddyfile: pictures are displayed, other files are downloads, and no type runs or is a style.
+# As the proxy does it: pictures are displayed, other files are downloads, and no type runs or is a style.
 PICTURES = {f".{kind}": f"image/{kind}" for kind in ("avif", "gif", "jpeg", "png", "webp")} | {".jpg": "image/jpeg"}
 DOWNLOADS = {".m4a": "audio/mp4", ".mp3": "audio/mpeg", ".mp4": "video/mp4", ".ogg": "audio/ogg"}
 DOWNLOADS |= {".svg": "image/svg+xml", ".wav": "audio/wav", ".webm": "video/webm"}

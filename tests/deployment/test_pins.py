@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,8 @@ def made(copie_session: Copie, engine: Engine) -> Iterator[Project]:
 @pytest.fixture(scope="module")
 def registry(made: Project) -> Iterator[Registry]:
     """A registry that the project takes all of its images from, its scanner too."""
-    registry = Registry(made, [*matrix.images(made.combination), "caddy:2"])
+    [mailpit] = re.findall(r"image: (axllent/\S+)", (made.path / "compose.yaml").read_text(encoding="utf-8"))
+    registry = Registry(made, [*matrix.images(made.combination), "caddy:2", mailpit])
     for name in registry.names:
         ensure_image(made.engine, name)
     try:
@@ -81,6 +83,11 @@ def pinned(site: Site, registry: Registry) -> set[str]:
     return found
 
 
+def in_production(names: set[str]) -> set[str]:
+    """Return those that run in production: without the base, and without what catches mail in development."""
+    return {name for name in names if "/python:" not in name and "/mailpit:" not in name}
+
+
 def runs(site: Site) -> set[str]:
     """Return the base, Caddy and the server that run, by their digests."""
     names = [line.partition("=")[0] for line in site.releases()[-1][2:]]
@@ -103,13 +110,13 @@ def test_what_is_pinned_is_what_runs_and_is_renewed(site: Site, registry: Regist
     site.project.commit("Pin the images")
     site.make("secrets")
     site.deploy_commit()
-    assert runs(site) == {name for name in pinned(site, registry) if "/python:" not in name}
+    assert runs(site) == in_production(pinned(site, registry))
     registry.patch()
     assert len(site.lines("pin")) == len(registry.names)
     assert len(pinned(site, registry)) == len(registry.names)
     site.project.commit("Renew the images")
     site.deploy_commit()
-    assert runs(site) == {name for name in pinned(site, registry) if "/python:" not in name}
+    assert runs(site) == in_production(pinned(site, registry))
     web = site.project.inspect((site.project.path / "data/front/web").read_text(encoding="utf-8").strip())
     assert "patched" in site.project.inspect(web["Image"])["Config"]["Labels"]
 

@@ -553,11 +553,12 @@ def urls(team: Project) -> dict[str, str]:
 
 def test_the_readme_takes_it_to_production(team: Project) -> None:
     """The production block works verbatim, except for names and ports that may be in use on this machine."""
-    start, make, deploy, operate, production, backup, *moves, update = blocks(team.path / "README.md")
+    start, make, deploy, operate, production, backup, elsewhere, *moves, update = blocks(team.path / "README.md")
     assert deploy.splitlines()[-1] == "make deploy"  # test_production does it
     assert "make prod-createsuperuser" in operate  # test_swarm and test_kubernetes
     assert "make restore" in backup  # test_backup
-    assert len(moves) == 2  # to another database: test_older_data
+    assert "make backups" in elsewhere  # test_offsite
+    assert len(moves) == (team.database != "sqlite")  # to another major version: test_older_data
     assert "copier update --defaults" in update  # test_update
     assert start == "docker compose up\n"
     assert "make test" in make
