@@ -15,7 +15,7 @@ from tests.support.production import Production
 from tests.support.project import Project, add_app, clean_up, free_port, make_project
 
 pytestmark = pytest.mark.rotates(
-    seconds=200,
+    seconds=300,
     touched_by=[
         "hooks/docker/*",
         "hooks/backup/*",

@@ -56,6 +56,14 @@ def team(request: pytest.FixtureRequest, copie_session: Copie, engine: Engine) -
     clean_up(project)
 
 
+@pytest.fixture(autouse=True)
+def as_it_was(team: Project) -> Iterator[None]:
+    """Take back what a test has added: the next one has another index, or none of its own."""
+    yield
+    team.run("git", "checkout", "--quiet", "--", ".")
+    team.run("git", "clean", "--quiet", "--force", "-d")
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """Serves files without a word."""
 
@@ -208,4 +216,3 @@ def test_a_debian_package_that_does_not_exist(team: Project) -> None:
     system(team, "RUNTIME_PACKAGES", "no-such-package")
     said = last_line(team.run("make", "build", fails=True))
     assert said.endswith("this release of Debian has no such package: look up its name at packages.debian.org")
-    team.edit("Dockerfile", " no-such-package", "")
