@@ -20,7 +20,6 @@ RUN --mount=type=bind,target=/source cp -r --no-preserve=mode /source/. . && rm 
 LABEL org.opencontainers.image.title="{{ project_name }}"
 USER 10001:10001
 EXPOSE 8000
-# If this is an unknown flag, Docker is too old: README.md says which versions will do.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --start-interval=0.5s \
     CMD ["python", "-c", "from http.client import *; c = HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/livez'); exit(c.getresponse().status != 200)"]
 CMD ["python", "-m", "ops.serve"]

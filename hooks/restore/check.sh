@@ -1,5 +1,5 @@
 file=${1:-}
-[ -z "${2:-}" ] || fetch "$2"
+[ -n "$file" ] || [ -z "${FROM:-}" ] || fetch "$FROM"
 [ -n "$file" ] || stop "Which backup? Run make restore FILE=backups/..., or FROM=latest for one that is elsewhere"
 [ -f "$file" ] || stop "There is no file $file"
 damaged="$file is damaged, or was not written by make backup: choose another file"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Replace the database and the uploads with those in a backup: `restore.sh FILE`, or `restore.sh "" WHICH` from elsewhere. If this fails, the old data stays.
+# Replace the database and the uploads with those in a backup: `restore.sh FILE`, or with FROM=WHICH from elsewhere. If this fails, the old data stays.
 task=restore
 . "$(dirname "$0")/production.sh"
 . scripts/restic.sh
