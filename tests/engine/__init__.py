@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .debian import EngineError
 from .engine import Engine, ensure_engine, stop_engine
-from .images import Image, ImageUnavailable, Source, ensure_image
+from .images import Image, ImageUnavailable, Source, ensure_image, reuse_bytecode
 from .kubectl import ensure_kubectl
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "ensure_engine",
     "ensure_image",
     "ensure_kubectl",
+    "reuse_bytecode",
     "stop_engine",
 ]

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -114,6 +115,24 @@ def _present(engine: Engine, name: str) -> Image | None:
     if recipe is not None and labels.get(RECIPE_LABEL) != _fingerprint(recipe):
         return None
     return Image(name, Source.STAND_IN, labels[LABEL])
+
+
+#: Where builds find what earlier ones have compiled, if it exists: in the cache that they mount to install packages.
+COMPILED = "/root/.cache/uv/compiled-before"
+
+
+def reuse_bytecode(engine: Engine, image: str, reuse: bool) -> None:
+    """Let builds on stand-ins for Python reuse what earlier builds have compiled, or compile everything again.
+
+    It changes the build cache of the engine, with a build on `image`. EngineError if that fails.
+    """
+    change = "mkdir -p" if reuse else "rm -rf"
+    step = f"RUN --mount=type=cache,target={Path(COMPILED).parent} {change} {COMPILED} # {time.time_ns()}"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "Dockerfile").write_text(f"FROM {image}\n{step}\n", encoding="ascii")
+        result = run("docker", "build", "--quiet", folder, env=engine.env, timeout=BUILD_TIMEOUT)
+    if result.returncode:
+        raise EngineError(f"The build cache could not be changed: {last_line(result.stderr)}")
 
 
 # -- Which recipe --------------------------------------------------------------------------------------------

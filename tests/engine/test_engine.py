@@ -149,6 +149,27 @@ def test_python(engine: Engine, docker: Docker, version: str) -> None:
     assert docker("run", "--rm", image, "python", "--version").startswith(f"Python {version}.")
 
 
+def test_python_reuses_bytecode(engine: Engine, docker: Docker) -> None:
+    """Only if it has been asked to; and what is reused is the same."""
+    image = ensure_image(engine, "python:3.13-slim-trixie").name
+    volume = ("--volume", "slipway-engine-test-bytecode:/root/.cache/uv")
+
+    def digest(*first: str) -> str:
+        script = "echo 'x = 1' > /m.py; touch -d @0 /m.py; python -m py_compile /m.py; sha256sum /__pycache__/m.*"
+        return docker("run", "--rm", *volume, image, "sh", "-ec", "\n".join([*first, script]))
+
+    forge = (
+        f"import glob, marshal; marshal.dump(compile('y', '', 'exec'), open(*glob.glob('{images.COMPILED}/*'), 'wb'))"
+    )
+    try:
+        plain = digest()
+        assert digest(f"mkdir {images.COMPILED}") == plain
+        assert digest() == plain
+        assert digest(f'python -c "{forge}"') != plain
+    finally:
+        docker("volume", "rm", "slipway-engine-test-bytecode")
+
+
 def test_python_compiles(engine: Engine, docker: Docker) -> None:
     """An extension compiles, and works in the next stage with only its library. (25 s at first, then 2 s.)"""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine import Engine, EngineError, ensure_engine, ensure_image, stop_engine
+from tests.engine import Engine, EngineError, ensure_engine, ensure_image, reuse_bytecode, stop_engine
 from tests.plugin.selection import selected
 from tests.support import matrix
 from tests.support.servers import remove_servers, run_name
@@ -44,6 +44,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         names = dict.fromkeys(name for each in selected(session.config) for name in matrix.images(each))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             images = list(pool.map(lambda name: str(ensure_image(engine, name)), names))
+        reuse_bytecode(engine, next(name for name in names if name.startswith("python:")), True)
     except EngineError as error:
         pytest.exit(str(error), returncode=1)
     session.config.stash[IMAGES] = images
