@@ -23,7 +23,7 @@ from tests.support import matrix
 from tests.support.debugger import Debugger
 from tests.support.index import Index, certificates
 from tests.support.matrix import Combination
-from tests.support.project import Answer, CommandError, Project, clean_up, get, make_project, until
+from tests.support.project import Answer, CommandError, Project, clean_up, get, make_project, reinstalling, until
 from tests.support.recipes import follow
 from tests.support.rendered import tool
 from tests.support.workflows import workflow
@@ -667,7 +667,8 @@ def build_with_index(team: Project, url: str, *options: str) -> str:
     """Rebuild the production image with the package index from a secret, and return the build's output."""
     team.environment["INDEX_URL"] = url
     secret = ["--secret", "id=index-url,env=INDEX_URL"]
-    return team.docker("build", "--progress", "plain", "--no-cache", *secret, *options, "--tag", team.slug, ".")
+    with reinstalling(team):
+        return team.docker("build", "--progress", "plain", *secret, *options, "--tag", team.slug, ".")
 
 
 # A company's base image: the system trusts the company's CA, and no variable points to it.
@@ -709,7 +710,8 @@ def test_every_command_asks_it_and_trusts_the_authority_that_it_is_given(team: P
         said = team.run("make", "lock")
         assert index.asked == both
         index.asked.clear()
-        said += team.compose("build", "--no-cache", "web")
+        with reinstalling(team):
+            said += team.compose("build", "web")
         assert index.asked == both
     team.environment = before
     assert CANARY not in said

@@ -11,8 +11,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -237,6 +237,18 @@ def add_telemetry(project: Project) -> None:
     assert found, "pyproject.toml has no optional packages"
     path.write_text(text, encoding="utf-8")
     compile_locks(project.path)
+
+
+@contextmanager
+def reinstalling(project: Project) -> Iterator[None]:
+    """Make builds install all packages again. `--no-cache` would empty the package caches of all builds as well."""
+    path = project.path / "requirements-build.txt"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(f"{before}# {time.time_ns()}\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="utf-8")
 
 
 def clean_up(project: Project) -> None:
