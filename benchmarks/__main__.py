@@ -1,141 +1,41 @@
-"""Measure sizes and times against the budgets: `make benchmark`.
+"""Measure sizes and times, and compare them with the budgets and the accepted run: `make benchmark`.
 
-Times are medians of RUNS on this machine: compare them within a run, not between machines. A missed budget is
-shown, but is not an error: hard limits are in the tests.
+Times differ between machines: compare their ratios to the first row, which is in the same run. A missed time is shown;
+a missed size is an error.
 """
 
 from __future__ import annotations
 
 import contextlib
-import statistics
+import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import copier
-
-from tests.engine import ensure_engine, ensure_image, reuse_bytecode, stop_engine
-from tests.support import matrix
-from tests.support.matrix import ROOT, Combination
-from tests.support.project import Project
-from tests.support.releases import clone_with_releases, commit_all, git, known, releases
-
-RUNS = 5
-REFERENCE = "py3.14-postgres-drf-multi"
-
-
-def seconds(action: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
-    """Return the median time of `action` in seconds; `before` runs ahead of each `action` and is not counted."""
-    times = []
-    for _ in range(RUNS):
-        before()
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def edit(path: Path) -> Callable[[], object]:
-    """Return an action that changes a file, by one more comment."""
-    return lambda: path.write_text(f"{path.read_text()}# {time.time_ns()}\n")
-
-
-class Bench:
-    """Projects to measure, rendered into one temporary folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.engine = ensure_engine()
-
-    def project(self, name: str) -> Project:
-        """Render a combination under a name that no other project has, and make its base images available."""
-        origin = matrix.combination(name)
-        combination = Combination(f"bench-{name}", origin.answers)
-        path = self.folder / combination.slug
-        copier.run_copy(str(ROOT), path, data=combination.data, vcs_ref="HEAD", quiet=True, overwrite=True)
-        for image in matrix.images(combination):
-            ensure_image(self.engine, image)
-        return Project(path, combination, self.engine, {"PORT": "0"})
-
-    def added(self, name: str) -> float:
-        """Return what a combination's image adds to its base, in MB."""
-        project = self.project(name)
-        project.docker("build", "--quiet", "--tag", project.slug, ".")
-        base = project.inspect(matrix.images(project.combination)[0])["Size"]
-        size = project.inspect(project.slug)["Size"]
-        project.docker("image", "rm", project.slug)
-        return float(size - base) / 1e6
+from benchmarks.measure import DEVELOPED, TELLING, Bench
+from benchmarks.report import HERE, markdown, write
+from tests.engine import stop_engine
+from tests.support.matrix import ROOT
+from tests.support.servers import remove_servers
 
 
 def main() -> None:
-    """Measure, and print a table."""
-    rows: list[tuple[str, float, float, str]] = []
-
-    def row(what: str, figure: float, budget: float, unit: str) -> None:
-        rows.append((what, figure, budget, unit))
-        print(f"{what}: {figure:.2f} {unit} (budget {budget:g})", file=sys.stderr, flush=True)
-
+    """Measure, print a table, and write it with its plots into reports/, or beside this file as the accepted run."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        Path(folder).chmod(0o755)  # the projects' owner reads them
         bench = Bench(Path(folder))
         if bench.engine.started:
             stack.callback(stop_engine)
-        data = matrix.combination(REFERENCE).data
-        target = Path(folder) / "render"
-
-        def render() -> None:
-            copier.run_copy(str(ROOT), target, data=data, vcs_ref="HEAD", quiet=True, overwrite=True)
-
-        row("render in process", seconds(render), 0.5, "s")
-
-        template = clone_with_releases(Path(folder) / "template")
-        team = Path(folder) / "team"
-        oldest = next(iter(releases()))
-        copier.run_copy(str(template), team, data=known(template, oldest, data), vcs_ref=oldest, quiet=True)
-        git("init", "--quiet", at=team)
-        commit_all(team)
-        update = seconds(
-            lambda: copier.run_update(team, vcs_ref="HEAD", defaults=True, overwrite=True, quiet=True),
-            lambda: git("reset", "--quiet", "--hard", at=team),
-        )
-        row("`copier update` from the oldest release, in process", update, 3, "s")
-        row(f"added by {REFERENCE}", bench.added(REFERENCE), 80, "MB")
-
-        project = bench.project(REFERENCE)
-        reuse_bytecode(bench.engine, matrix.images(project.combination)[0], False)
-        build = ["build", "--quiet", "--tag", project.slug]
-        project.docker(*build, ".")
-        row(
-            "cold build of the layers, warm package caches",
-            # Not `--no-cache`, which would empty the package caches as well.
-            seconds(lambda: project.docker(*build, "."), edit(project.path / "scripts" / "packages.sh")),
-            8,
-            "s",
-        )
-        view = project.path / "config" / "views.py"
-        lock = project.path / "requirements.txt"
-        code = seconds(lambda: project.docker(*build, "."), edit(view))
-        row("rebuild after an edit to a view", code, 0.6, "s")
-        row("rebuild after an edit to the lock", seconds(lambda: project.docker(*build, "."), edit(lock)), 4.5, "s")
-        project.docker("image", "rm", project.slug)
-
-        for database in ("sqlite", "postgres"):
-            multi, single = (bench.added(f"py3.14-{database}-drf-{stages}") for stages in ("multi", "single"))
-            row(f"{database}: added in a single stage, to multi-stage", single / multi, 1.1, "x")
-
-        sqlite = bench.project("py3.14-sqlite-drf-multi")
-        sqlite.compose("build")
-        up = seconds(
-            lambda: sqlite.compose("up", "--detach", "--wait"),
-            lambda: sqlite.compose("down", "--volumes", "--timeout", "1"),
-        )
-        row("`docker compose up --wait` of SQLite, image built", up, 5, "s")
-        sqlite.compose("down", "--volumes", "--rmi", "all", "--timeout", "1")
-
-    print("| what | measured | budget | |\n|---|---|---|---|")
-    for what, figure, budget, unit in rows:
-        print(f"| {what} | {figure:.2f} {unit} | {budget:g} {unit} | {'met' if figure <= budget else 'NOT MET'} |")
+        stack.callback(remove_servers, bench.engine, str(os.getpid()))
+        bench.template()
+        for name in TELLING:
+            bench.image(name)
+        for name in DEVELOPED:
+            bench.loop(name)
+    print(markdown(bench.figures), end="")
+    write(bench.figures, HERE if sys.argv[1:] == ["accept"] else ROOT / "reports")
+    large = [figure for figure in bench.figures if figure.name == "added" and figure.median > (figure.budget or 0)]
+    sys.exit(f"Larger than its budget: {', '.join(figure.combination for figure in large)}" if large else 0)
 
 
 if __name__ == "__main__":
