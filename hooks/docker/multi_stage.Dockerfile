@@ -13,12 +13,12 @@ FROM ${PYTHON_IMAGE} AS base
 USER 0
 {% include 'hooks/docker/bytecode.Dockerfile' %}
 ARG RUNTIME_PACKAGES
-RUN --mount=type=bind,source=scripts,target=/scripts sh /scripts/packages.sh system ${RUNTIME_PACKAGES}
+RUN --mount=type=bind,source=scripts/packages.sh,target=/packages.sh sh /packages.sh system ${RUNTIME_PACKAGES}
 
 
 FROM base AS build
 ARG BUILD_PACKAGES
-RUN --mount=type=bind,source=scripts,target=/scripts sh /scripts/packages.sh system ${BUILD_PACKAGES}
+RUN --mount=type=bind,source=scripts/packages.sh,target=/packages.sh sh /packages.sh system ${BUILD_PACKAGES}
 {% if uses_mysqlclient %}
 # What mysqlclient loads, for a base that cannot install it; and what scanners read about it.
 ARG RUNTIME_IMAGE

@@ -4,12 +4,15 @@ ARG PYTHON_IMAGE=python:{{ python_version }}-slim-trixie
 ARG BUILD_PACKAGES="{{ 'gcc libc6-dev libmariadb-dev pkg-config' if uses_mysqlclient }}"
 ARG RUNTIME_PACKAGES="{{ 'libmariadb3' if uses_mysqlclient }}"
 FROM ${PYTHON_IMAGE}
+# Some hardened images have another user.
+# hadolint ignore=DL3002
+USER 0
 {% include 'hooks/docker/bytecode.Dockerfile' %}
+ARG RUNTIME_PACKAGES
+RUN --mount=type=bind,source=scripts/packages.sh,target=/packages.sh sh /packages.sh system ${RUNTIME_PACKAGES}
 
 # Outside /app: a bind mount would hide it.
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
-ARG RUNTIME_PACKAGES
-RUN --mount=type=bind,source=scripts,target=/scripts sh /scripts/packages.sh system ${RUNTIME_PACKAGES}
 
 # One step, because files that a later step removes stay in the image: it installs, uses and removes the build tools.
 # Secrets, because the password of a private index must not stay in the image.
@@ -19,19 +22,19 @@ ARG REQUIREMENTS=requirements.txt
 COPY pyproject.toml requirements-build.txt ${REQUIREMENTS} wheel[s] ./
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=index-url --mount=type=secret,id=ca-cert \
-    --mount=type=bind,source=scripts,target=/scripts \
+    --mount=type=bind,source=scripts/packages.sh,target=/packages.sh \
     <<EOF
 set -eu
-PYTHONDONTWRITEBYTECODE=1 sh /scripts/packages.sh uv --target /tmp/uv
+PYTHONDONTWRITEBYTECODE=1 sh /packages.sh uv --target /tmp/uv
 PATH=/tmp/uv/bin:$PATH
 uv venv --quiet $VIRTUAL_ENV
 # What has been compiled before comes from the cache.
-if ! sh /scripts/packages.sh install ${REQUIREMENTS} --no-build 2> /dev/null; then
-  sh /scripts/packages.sh system ${BUILD_PACKAGES}
-  sh /scripts/packages.sh install ${REQUIREMENTS}
+if ! sh /packages.sh install ${REQUIREMENTS} --no-build 2> /dev/null; then
+  sh /packages.sh system ${BUILD_PACKAGES}
+  sh /packages.sh install ${REQUIREMENTS}
   added=${BUILD_PACKAGES}
 fi
-sh /scripts/packages.sh fits ${REQUIREMENTS}
+sh /packages.sh fits ${REQUIREMENTS}
 [ -z "${added:-}" ] || apt-get purge --quiet=2 --auto-remove --yes ${BUILD_PACKAGES}
 rm --force --recursive $VIRTUAL_ENV/.lock /tmp/uv*
 # Translation sources and source maps are not used at run time. Maps are only emptied, because scripts refer to them.
