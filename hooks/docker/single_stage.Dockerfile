@@ -28,9 +28,10 @@ set -eu
 PYTHONDONTWRITEBYTECODE=1 sh /packages.sh uv --target /tmp/uv
 PATH=/tmp/uv/bin:$PATH
 uv venv --quiet $VIRTUAL_ENV
-# What has been compiled before comes from the cache.
-if ! sh /packages.sh install ${REQUIREMENTS} --no-build 2> /dev/null; then
+# What has been compiled before comes from the cache. Without isolation, nothing can be compiled here.
+if ! sh /packages.sh install ${REQUIREMENTS} --no-build-isolation 2> /dev/null; then
   sh /packages.sh system ${BUILD_PACKAGES}
+  uv venv --quiet --clear $VIRTUAL_ENV
   sh /packages.sh install ${REQUIREMENTS}
   added=${BUILD_PACKAGES}
 fi

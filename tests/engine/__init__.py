@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .debian import EngineError
 from .engine import Engine, ensure_engine, stop_engine
-from .images import Image, ImageUnavailable, Source, ensure_image, reuse_bytecode
+from .images import Image, ImageUnavailable, Source, change_package_cache, ensure_image, reuse_bytecode
 from .kubectl import ensure_kubectl
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Image",
     "ImageUnavailable",
     "Source",
+    "change_package_cache",
     "ensure_engine",
     "ensure_image",
     "ensure_kubectl",

@@ -117,22 +117,27 @@ def _present(engine: Engine, name: str) -> Image | None:
     return Image(name, Source.STAND_IN, labels[LABEL])
 
 
-#: Where builds find what earlier ones have compiled, if it exists: in the cache that they mount to install packages.
-COMPILED = "/root/.cache/uv/compiled-before"
+#: Where builds keep packages, and where they find what earlier ones have compiled, if it exists.
+PACKAGES = "/root/.cache/uv"
+COMPILED = f"{PACKAGES}/compiled-before"
+
+
+def change_package_cache(engine: Engine, image: str, command: str) -> None:
+    """Run a shell command in a build on `image` that mounts the package cache of builds; EngineError if it fails."""
+    step = f"RUN --mount=type=cache,target={PACKAGES} {command} # {time.time_ns()}"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "Dockerfile").write_text(f"FROM {image}\n{step}\n", encoding="ascii")
+        result = run("docker", "build", "--quiet", folder, env=engine.env, timeout=BUILD_TIMEOUT)
+    if result.returncode:
+        raise EngineError(f"The package cache could not be changed: {last_line(result.stderr)}")
 
 
 def reuse_bytecode(engine: Engine, image: str, reuse: bool) -> None:
     """Let builds on stand-ins for Python reuse what earlier builds have compiled, or compile everything again.
 
-    It changes the build cache of the engine, with a build on `image`. EngineError if that fails.
+    EngineError if that fails.
     """
-    change = "mkdir -p" if reuse else "rm -rf"
-    step = f"RUN --mount=type=cache,target={Path(COMPILED).parent} {change} {COMPILED} # {time.time_ns()}"
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "Dockerfile").write_text(f"FROM {image}\n{step}\n", encoding="ascii")
-        result = run("docker", "build", "--quiet", folder, env=engine.env, timeout=BUILD_TIMEOUT)
-    if result.returncode:
-        raise EngineError(f"The build cache could not be changed: {last_line(result.stderr)}")
+    change_package_cache(engine, image, f"{'mkdir -p' if reuse else 'rm -rf'} {COMPILED}")
 
 
 # -- Which recipe --------------------------------------------------------------------------------------------

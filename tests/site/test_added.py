@@ -14,11 +14,11 @@ import pytest
 from pip._internal.models.index import PyPI
 from pytest_copie.plugin import Copie
 
-from tests.engine import Engine
+from tests.engine import Engine, change_package_cache
 from tests.support import matrix
 from tests.support.index import Index, wheel
 from tests.support.matrix import Combination
-from tests.support.project import Project, clean_up, make_project
+from tests.support.project import Project, clean_up, make_project, reinstalling
 from tests.support.releases import commit_all, git
 
 pytestmark = pytest.mark.rotates(
@@ -188,6 +188,9 @@ def test_packages_from_git_a_file_and_an_index_of_ones_own(
 
 
 def test_packages_that_are_compiled_and_load_libraries(team: Project) -> None:
+    # An earlier run may have compiled them.
+    forget = r"find /root/.cache/uv -regex '.*/sdists-.*/\(pycairo\|pillow\)' -prune -exec rm -r {} +"
+    change_package_cache(team.engine, matrix.images(team.combination)[0], forget)
     depend(team, "pycairo>=1.27", "pillow>=12")
     from_source = readme(team, "To compile a package that has a wheel, add ").partition(" to `[tool.uv.pip]`")[0]
     lines = "\n".join(re.findall(r"`([^`]+)`", from_source))
@@ -210,6 +213,10 @@ def test_packages_that_are_compiled_and_load_libraries(team: Project) -> None:
     code = "import cairo; from PIL import features; print(cairo.cairo_version() > 0, features.check('jpg'))"
     assert in_the_image(team, code) == "True True"
     assert in_the_image(team, "import shutil; print(shutil.which('gcc'), shutil.which('pkg-config'))") == "None None"
+    with reinstalling(team):
+        team.run("make", "build")
+    installed = "print(' install gcc' in open('/var/log/dpkg.log').read())"
+    assert in_the_image(team, installed) == "False", "what has been compiled before is compiled again"
 
 
 def test_a_debian_package_that_does_not_exist(team: Project) -> None:
