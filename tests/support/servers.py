@@ -121,11 +121,8 @@ class Site:
             if name in self.commands:
                 self.run(name, image, *self.commands[name].split(), options=("--detach", "--init", "--no-healthcheck"))
 
-    def check_code(self, folder: Path, *more: str) -> str:
-        """Run the tests and the linters of the code in `folder`, in the production image; return their output.
-
-        `more` are options for `docker run`.
-        """
+    def check_code(self, folder: Path) -> str:
+        """Run the tests and the linters of the code in `folder`, in the production image; return their output."""
         self.find_servers()
         self.variables |= {"DEBUG": "1"}
         options = (
@@ -137,7 +134,6 @@ class Site:
             f"{folder}:/app",
             *mypy_volume(self.project),
             *development_packages(self.project),
-            *more,
         )
         # Scripts of packages that the host has installed name the host's Python.
         commands = f"python -m {TESTS}; {RUFF}; {MYPY.replace('mypy --', 'python -m mypy --')}"
