@@ -33,7 +33,7 @@ from tests.support.project import add_app, free_port, make_project, own_project,
 # What restic says if it ends before it has heard why ssh did.
 UNHEARD = "unable to open repository at sftp:"
 pytestmark = pytest.mark.rotates(
-    seconds=150,
+    seconds=200,
     touched_by=[
         "*backup*",
         "*restic*",
@@ -199,7 +199,7 @@ def site(
     ensure_image(engine, site.image)
     if kind == "s3":
         ensure_image(engine, "slipway.invalid/s3")
-    site.configure(88 + list(STACKS).index(request.param))
+    site.configure(104 + list(STACKS).index(request.param))
     site.target = Target(kind, tmp_path_factory.mktemp("target") / "repository", site)
     site.pings = Pings()
     project.commit("Keep a ledger")
@@ -246,7 +246,7 @@ def test_an_empty_host_gets_everything_back(site: Site, capsys: pytest.CaptureFi
     subprocess.run(["git", "-c", "safe.directory=*", "clone", "--quiet", *trusting, lost, path], check=True)
     site.project = own_project(path, site.project.combination, site.project.engine)
     start = time.monotonic()
-    site.configure(88 + list(STACKS).index(site.project.database))
+    site.configure(104 + list(STACKS).index(site.project.database))
     site.make("secrets")
     site.send_to()
     site.deploy_commit()

@@ -24,7 +24,7 @@ from tests.support.project import CommandError, free_port, make_project, until
 from tests.support.recipes import blocks
 
 pytestmark = pytest.mark.rotates(
-    seconds=170,
+    seconds=210,
     touched_by=["docs/production.md", "tests/support/recipes.py", "*restic*", "hooks/production/*"],
 )
 BOUND = 120  # seconds: what the page promises

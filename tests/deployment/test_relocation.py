@@ -29,7 +29,7 @@ from tests.support.updates import render, update
 from tools.lock import compile_locks
 
 pytestmark = pytest.mark.rotates(
-    seconds=250,
+    seconds=270,
     touched_by=["docs/production.md", "tests/support/recipes.py", "*restore*", "hooks/backup/*", "hooks/deploy/*.sh"],
 )
 
