@@ -1,4 +1,4 @@
-"""The steps of docs/recipes.md, followed in a project as a reader does."""
+"""The steps of pages in docs/, followed in a project as a reader does."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ STEP = re.compile(
 )
 
 
-def follow(project: Project, heading: str) -> Iterator[str]:
-    """Follow the recipe with this heading, and yield each of its commands, for the caller to run.
+def blocks(project: Project, heading: str, page: str = "production") -> Iterator[str]:
+    """Follow a section of a page, and yield each of its blocks of commands, for the caller to run.
 
-    AssertionError if the recipe names a line that is not there just once.
+    The page's site has the project's name. AssertionError if the section names a line that is not there just once.
     """
-    section = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    for step in STEP.finditer(section):
-        if step["kind"] == "sh":
-            yield from step["text"].splitlines()
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").replace("my-site", project.slug)
+    for step in STEP.finditer(text.split(f"\n## {heading}\n")[1].split("\n## ")[0]):
+        # A name before a block may be just the end of a sentence; a script has one that tells.
+        if step["kind"] == "sh" and not (step["file"] or "").endswith(".sh"):
+            yield step["text"]
+            continue
+        if step["kind"] == "crontab":
             continue
         assert step["file"], f"{heading}: {step['text']} belongs to no file"
         path = project.path / step["file"]
@@ -41,3 +44,9 @@ def follow(project: Project, heading: str) -> Iterator[str]:
         (number,) = (number for number, line in enumerate(lines) if step["line"] in line)
         lines[number : number + 1] = [step["text"]] if step["how"] == "instead of" else [lines[number], step["text"]]
         path.write_text("".join(lines), encoding="utf-8")
+
+
+def follow(project: Project, heading: str) -> Iterator[str]:
+    """Follow the recipe with this heading, and yield each of its commands, for the caller to run."""
+    for block in blocks(project, heading, "recipes"):
+        yield from block.splitlines()
