@@ -21,7 +21,7 @@ KINDS = {
     "v1": "Namespace ConfigMap Secret Service PersistentVolumeClaim Pod",
     "apps/v1": "Deployment",
     "autoscaling/v2": "HorizontalPodAutoscaler",
-    "batch/v1": "Job",
+    "batch/v1": "CronJob Job",
     "networking.k8s.io/v1": "Ingress NetworkPolicy",
     "policy/v1": "PodDisruptionBudget",
 }
