@@ -663,6 +663,7 @@ ELSEWHERE: dict[str, tuple[int, list[str], str]] = {
         "mariadb --host=127.0.0.1 --user=app --password=elsewhere --execute='SELECT 1'",
     ),
 }
+OUTSIDE = "back it up there, and keep uploads in a bucket"
 
 
 def test_the_database_can_be_elsewhere(site: Swarm) -> None:
@@ -684,6 +685,9 @@ def test_the_database_can_be_elsewhere(site: Swarm) -> None:
         site.make("deploy")
         until(lambda: site.tasks("database") == [], 30)
         assert site.numbers() == set(), "the site still uses the old database"
+        for target in (["backup"], ["restore", "FROM=latest"]):
+            said = site.lines(*target, fails=True)
+            assert said == [f"The database is outside the stack, and make {target[0]} does not reach it: {OUTSIDE}"]
         with Steady(site, 6_000_000) as load:
             load.goes_on()
         assert load.failed == []
