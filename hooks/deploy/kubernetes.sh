@@ -84,7 +84,7 @@ ready() {
     undo "$TAG does not become ready"
 }
 
-apply "$component notin (migrate, $site)" || stop "The cluster rejects the settings, and the running version stays up: see the message above"
+apply "$component notin (migrate, backup, $site)" || stop "The cluster rejects the settings, and the running version stays up: see the message above"
 [ "${1:-}" = --rollback ] || migrate
 apply "$component in ($site)" || undo "The cluster rejects $TAG"
 # After `make prod-stop`: the autoscaler starts only what has one pod.
@@ -94,4 +94,7 @@ ready web
 ready worker
 ready beat
 {% endif %}
+# With an image that runs.
+! printf '%s\n' "$manifests" | grep -q "$component: backup" || apply "$component=backup" ||
+    stop "$TAG is up, but the cluster rejects its backups: see the message above"
 echo "$TAG is up at https://$(sed -n 's/.*ALLOWED_HOSTS=//p' "$overlay/kustomization.yaml")"

@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ import pytest
 import yaml
 from pytest_copie.plugin import Copie
 
-from tests.engine import Engine, ensure_kubectl
+from tests.engine import Engine, ensure_image, ensure_kubectl
 from tests.support import matrix, rendered
 from tests.support.cluster import Cluster
 from tests.support.matrix import Combination
@@ -29,9 +33,10 @@ from tests.support.project import Project, clean_up, get, make_project
 from tests.support.rendered import files
 
 pytestmark = pytest.mark.rotates(
-    seconds=90,
+    seconds=140,
     touched_by=[
         "*kubernetes*",
+        "hooks/outside/*",
         "tests/support/cluster.py",
     ],
 )
@@ -50,6 +55,11 @@ ADDRESSES = {
 COMPONENT = "app.kubernetes.io/component"
 # The kinds of volumes that the restricted profile allows.
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
 # Words that belong to the other ways to deploy.
 ELSEWHERE = (
     r"compose\.production|scripts/(production|swarm|backup|restore)|make (backup|restore)|\b(data|backups)/\n|SITE_HOST"
@@ -182,11 +192,7 @@ def test_every_container_fits_the_restricted_profile(site: Project, built: dict[
             assert all(volume.keys() - {"name"} <= VOLUMES for volume in pod["volumes"]), name
             assert not {"initContainers", "ephemeralContainers"} & pod.keys(), "check these containers too"
             for container in pod["containers"]:
-                assert container["securityContext"] == {
-                    "allowPrivilegeEscalation": False,
-                    "capabilities": {"drop": ["ALL"]},
-                    "readOnlyRootFilesystem": True,
-                }, name
+                assert container["securityContext"] == RESTRICTED, name
                 assert not any("hostPort" in port for port in container.get("ports", [])), name
                 resources = container["resources"]
                 assert resources["limits"]["memory"], name
@@ -430,6 +436,286 @@ def test_the_image_runs_as_its_pods_say(
         assert site.inspect(container)["State"]["ExitCode"] == 0, site.docker("logs", container)
 
 
+# --- backups -----------------------------------------------------------------------------------------
+
+# A database with a role that owns nothing else, by its administrator, in the server's container.
+ROLES = {
+    "postgres": "psql --username app --dbname app --command \"CREATE ROLE {name} LOGIN PASSWORD 'p@ss w0rd'\""
+    ' --command "CREATE DATABASE {name} OWNER {name}"',
+    "mariadb": "mariadb --user=root --password=development --execute=\"CREATE USER {name} IDENTIFIED BY 'p@ss w0rd';"
+    ' CREATE DATABASE {name}; GRANT ALL ON {name}.* TO {name}"',
+}
+ADD = """
+from accounts.models import User
+User.objects.bulk_create(User(username=f"user-{number}", first_name="Ærø 日本") for number in range(%d))
+"""
+# Prints the number of users, a digest of them, and the tables besides the site's.
+LOOK = """
+import hashlib, json
+from accounts.models import User
+from django.db import connection
+rows = list(User.objects.order_by("username").values_list("username", "first_name", "date_joined"))
+digest = hashlib.sha256(repr(rows).encode()).hexdigest()
+print(json.dumps([len(rows), digest, sorted({"extra", "later"} & {*connection.introspection.table_names()})]))
+"""
+SQL = """
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("%s")
+"""
+LATER = "CREATE TABLE later (id bigint PRIMARY KEY, entry bigint REFERENCES accounts_user (id))"
+PASSWORD = "a long one: $HOME 'and' more"
+
+
+@contextmanager
+def with_backups(site: Project) -> Iterator[Path]:
+    """Turn backups on in production, as the README says; yield the file with restic's variables."""
+    overlay = "deploy/kubernetes/overlays/production/kustomization.yaml"
+    off, on = "# components: [../../backup]", "components: [../../backup]"
+    site.edit(overlay, off, on)
+    file = site.path / "deploy" / "kubernetes" / "backup" / "backup.env"
+    file.write_text(f"RESTIC_REPOSITORY=/repository\nRESTIC_PASSWORD={PASSWORD}\n", encoding="utf-8")
+    try:
+        yield file
+    finally:
+        site.edit(overlay, on, off)
+        file.unlink()
+
+
+def test_backups_are_off_until_a_line_turns_them_on(site: Project, built: dict[str, list[Object]]) -> None:
+    uid = number(site, "Dockerfile", r"USER (\d+):\1\n")
+    assert all(not of(manifests, "CronJob") for manifests in built.values())
+    with with_backups(site) as file:
+        manifests = build(site, "production")
+        assert site.run("git", "check-ignore", str(file))
+    more = [each for each in manifests if each not in built["production"]]
+    assert sorted(each["kind"] for each in more) == ["CronJob", "CronJob", "NetworkPolicy", "Secret"]
+    for version in VERSIONS:
+        for each in more:
+            assert kubernetes_validate.validate(each, version, strict=True) == version
+    jobs = of(more, "CronJob")
+    assert {name: each["spec"].get("suspend", False) for name, each in jobs.items()} == {
+        "backup": False,
+        "restore": True,
+    }
+    policies = [each["spec"] for each in of(manifests, "NetworkPolicy").values()]
+    [secret] = of(more, "Secret")
+    for name, each in jobs.items():
+        template = each["spec"]["jobTemplate"]["spec"]["template"]
+        pod = template["spec"]
+        assert pod["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": uid,
+            "fsGroup": uid,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        assert pod["automountServiceAccountToken"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & pod.keys()
+        assert all(volume.keys() - {"name"} <= VOLUMES for volume in pod["volumes"])
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for container in (*pod["initContainers"], *pod["containers"]):
+            assert container["securityContext"] == RESTRICTED, name
+            assert container["resources"]["limits"]["memory"], name
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+            script = container["command"][-1]
+            assert "$$" not in script, "Kubernetes would make it one dollar sign"
+            assert not re.search(r"\$\([A-Z_]+\)", script), "Kubernetes may expand this as a variable"
+            [*sources] = [source for each in container.get("envFrom", []) for source in each.values()]
+            sees = [source["name"] for source in sources]
+            if "restic" in container["image"]:
+                assert sees == [secret]
+                assert "secrets" not in {mount["name"] for mount in container["volumeMounts"]}, "restic sees them"
+            else:
+                assert secret not in sees
+        mine = [policy for policy in policies if chosen(policy["podSelector"], template)]
+        assert not [rule for policy in mine for rule in policy.get("ingress", [])], name
+        ports = {each["port"] for policy in mine for rule in policy.get("egress", []) for each in rule["ports"]}
+        assert 443 in ports
+        assert not chosen({"matchLabels": of(manifests, "Service")["web"]["spec"]["selector"]}, template)
+
+
+@dataclass
+class Pods:
+    """Pods, one container after the other, with the users, rights and volumes of their manifest.
+
+    There is no kubelet: Docker runs the commands of each container, and folders of this machine stand in for the
+    volumes and for the bucket.
+    """
+
+    site: Project
+    settings: dict[str, str]  #: of the ConfigMap
+    folder: Path
+    redis_url: str
+
+    def run(
+        self, pod: Object, url: str, variables: dict[str, str], before: dict[str, Callable[[Path], None]] | None = None
+    ) -> tuple[str, str]:
+        """Run a pod against a database; return the container that failed or "", and what the last one printed.
+
+        `before` has functions that change the folder /backup before a container, by its name.
+        """
+        work, secrets = self.folder / "work", self.folder / "secrets"
+        for folder in (work, secrets):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        (secrets / "database_url").write_text(url, encoding="utf-8")
+        for name in (name.removesuffix("_FILE").lower() for name in self.settings if name.endswith("_FILE")):
+            if name != "database_url":
+                (secrets / name).write_text(self.redis_url if "redis" in name else "0123456789" * 5, encoding="utf-8")
+        uid = str(pod["securityContext"]["runAsUser"])
+        # What the kubelet does with an emptyDir: any user may write to it, and its group is fsGroup.
+        os.chown(work, -1, pod["securityContext"]["fsGroup"])
+        work.chmod(0o2777)
+        folders = {"files": f"{work}:/backup", "secrets": f"{secrets}:/run/secrets:ro"}
+        said = ""
+        for container in (*pod.get("initContainers", []), *pod["containers"]):
+            if before and container["name"] in before:
+                before[container["name"]](work)
+            image, name = container["image"].rpartition("/")[2], container["name"]
+            image = self.site.slug if image.startswith(self.site.slug) else container["image"]
+            options = ["--user", uid, "--group-add", str(pod["securityContext"]["fsGroup"]), "--read-only"]
+            options += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--no-healthcheck"]
+            options += ["--memory", container["resources"]["limits"]["memory"].removesuffix("i")]
+            options += ["--network", f"{self.site.slug}_default"]
+            for mount in container["volumeMounts"]:
+                where = folders.get(mount["name"])
+                assert where is None or where.split(":")[1] == mount["mountPath"]
+                options += ["--volume", where] if where else ["--tmpfs", f"{mount['mountPath']}:mode=1777"]
+            environment: dict[str, str] = {}
+            for source in container.get("envFrom", []):
+                environment |= self.settings if "configMapRef" in source else variables
+            for each in container.get("env", []):
+                environment[each["name"]] = each.get("value", self.site.slug)  # else the namespace's name
+            if "secretRef" in str(container.get("envFrom")):
+                options += ["--volume", f"{self.folder / 'repository'}:/repository"]
+            options += [f"--env={key}={value}" for key, value in environment.items()]
+            command = container["command"]
+            result = subprocess.run(
+                ["docker", "run", "--rm", *options, "--entrypoint", command[0], image, *command[1:]],
+                env=self.site.engine.env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            said = result.stdout
+            if result.returncode:
+                return name, said
+        return "", said
+
+    def python(self, url: str, *code: str) -> str:
+        """Run a site's commands on a database."""
+        options = ["--rm", "--no-healthcheck", "--network", f"{self.site.slug}_default", "--env", f"DATABASE_URL={url}"]
+        options += ["--env", f"SECRET_KEY={'0123456789' * 5}", "--env", f"REDIS_URL={self.redis_url}"]
+        return self.site.docker("run", *options, self.site.slug, "python", "manage.py", *code)
+
+    def shell(self, url: str, code: str) -> str:
+        """Run Python with Django loaded on a database."""
+        return self.python(url, "shell", "--no-imports", "--command", code)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives folders to the pods' group")
+def test_a_backup_comes_back_in_another_database(
+    site: Project,
+    built: dict[str, list[Object]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ADDRESSES:
+        monkeypatch.delitem(site.environment, name, raising=False)
+    site.docker("build", "--quiet", "--tag", site.slug, ".")
+    services = yaml.safe_load(site.compose("config"))["services"]
+    site.compose("up", "--detach", "--wait", *({"database", "redis"} & services.keys()))
+    with with_backups(site):
+        manifests = build(site, "production")
+    specs = {
+        name: each["spec"]["jobTemplate"]["spec"]["template"]["spec"] for name, each in of(manifests, "CronJob").items()
+    }
+    [restic] = [each["image"] for each in specs["backup"]["containers"]]
+    ensure_image(site.engine, restic)
+    scheme = {"postgres": "postgres", "mariadb": "mysql"}[site.database]
+    urls = {}
+    for name in ("here", "there"):
+        site.compose("exec", "-T", "database", "sh", "-ec", ROLES[site.database].format(name=name))
+        urls[name] = f"{scheme}://{name}:p%40ss%20w0rd@database/{name}"
+    [settings] = [each["data"] for each in of(built["production"], "ConfigMap").values()]
+    pods = Pods(site, settings, tmp_path, services["web"]["environment"].get("REDIS_URL", ""))
+    for name, count in (("here", 250), ("there", 3)):
+        pods.python(urls[name], "migrate")
+        pods.shell(urls[name], ADD % count)
+    pods.shell(urls["here"], SQL % "CREATE TABLE extra (id bigint PRIMARY KEY)")
+    pods.shell(urls["there"], SQL % LATER)
+    first, second = (json.loads(pods.shell(urls[name], LOOK)) for name in ("here", "there"))
+    assert (first[::2], second[::2]) == ([250, ["extra"]], [3, ["later"]])
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    repository.chmod(0o777)
+    tmp_path.chmod(0o755)
+    variables = {"RESTIC_REPOSITORY": "/repository", "RESTIC_PASSWORD": PASSWORD}
+
+    failed, said = pods.run(specs["backup"], urls["here"], variables)
+    assert (failed, said.splitlines()[-1].partition(":")[0]) == ("store", "There is no repository at RESTIC_REPOSITORY")
+    as_user = ["--user", str(specs["backup"]["securityContext"]["runAsUser"])]
+    options = [f"--env={name}={value}" for name, value in variables.items()]
+    site.docker(
+        "run", "--rm", *as_user, *options, "--volume", f"{repository}:/repository", restic, "--no-cache", "init"
+    )
+    took: dict[str, float] = {}
+    start = time.monotonic()
+    assert pods.run(specs["backup"], urls["here"], variables) == ("", "")
+    took["backup"] = time.monotonic() - start
+    assert not list((tmp_path / "work").iterdir()), "the dump stays on the node"
+    failed, said = pods.run(specs["backup"], urls["here"], variables | {"RESTIC_PASSWORD": "wrong"})
+    assert (failed, said.splitlines()[-1].partition(":")[0]) == ("store", "RESTIC_PASSWORD is not the repository's")
+    failed, said = pods.run(specs["restore"], urls["there"], variables | {"RESTIC_PASSWORD": "wrong"})
+    assert (failed, "wrong password" in said) == ("fetch", True)
+
+    def spoil(work: Path) -> None:
+        """Let the dump fail while it is loaded."""
+        if site.database == "postgres":
+            pods.shell(urls["there"], SQL % "CREATE TYPE extra AS (x int)")  # as its table would be called
+        else:
+            with (work / "database").open("a", encoding="utf-8") as dump:
+                dump.write("NONSENSE;\n")
+
+    failed, said = pods.run(specs["restore"], urls["there"], variables, {"load": spoil})
+    assert failed == "load", said
+    assert json.loads(pods.shell(urls["there"], LOOK)) == second, "a failed restore has changed the data"
+    if site.database == "postgres":
+        assert "already exists" in said
+        pods.shell(urls["there"], SQL % "DROP TYPE extra")
+    else:
+        assert said.splitlines()[-1] == "The restore failed, and the old data is back: see the message above"
+    cached = "from django.core.cache import cache; "
+    if pods.redis_url:
+        pods.shell(urls["there"], cached + "cache.set('stale', 1, None)")
+    archived: dict[str, Any] = {}
+
+    def look(work: Path) -> None:
+        """Note what a restore on one host, or a Swarm, would get."""
+        [file] = work.glob(f"{site.slug}.tar")
+        assert file.stat().st_size % 10240 == 0
+        with tarfile.open(file) as tar:
+            archived["names"] = tar.getnames()
+            archived["manifest"] = tar.extractfile("manifest").read().decode()  # type: ignore[union-attr]
+
+    start = time.monotonic()
+    failed, said = pods.run(specs["restore"], urls["there"], variables, {"load": look})
+    took["restore"] = time.monotonic() - start
+    assert failed == "", said
+    assert json.loads(pods.shell(urls["there"], LOOK)) == first == json.loads(pods.shell(urls["here"], LOOK))
+    assert not pods.redis_url or pods.shell(urls["there"], cached + "print(cache.get('stale'))").strip() == "None"
+    assert archived["names"] == ["manifest", "database", "media.tar", "SHA256SUMS"]
+    assert f"project={site.slug}\ndatabase={site.database}\nformat=1\nversion=" in archived["manifest"]
+    assert "No migrations to apply" in pods.python(urls["there"], "migrate")
+    with capsys.disabled():
+        print(f"\n| {site.slug}: {first[0]} rows, simulated pods | s |\n|---|---|")
+        for what, seconds in took.items():
+            print(f"| {what} | {seconds:.1f} |")
+
+
 # --- make deploy -------------------------------------------------------------------------------------------------
 
 
@@ -473,6 +759,27 @@ def test_the_migrations_come_after_the_settings_and_before_the_pods(site: Projec
     assert running(site, cluster) == {f":{version}"}, "a deploy to staging changed production"
     site.run("make", "deploy", f"TAG={digest}")
     assert running(site, cluster) == {f"@{digest}"}
+
+
+def test_backups_get_a_version_when_it_runs(site: Project, cluster: Cluster) -> None:
+    assert not cluster.of("CronJob")
+    cluster.log.clear()
+    with with_backups(site):
+        site.run("make", "deploy", "TAG=v2")
+        order = [line.partition(" ")[2] for line in cluster.log]
+        assert order.index("CronJob/backup") > max(order.index(each) for each in order if "Deployment" in each)
+        site.run("make", "deploy", "TAG=unready", fails=True)
+    image = f"registry.example.net/{site.slug}:v2"
+    for name in ("backup", "restore"):
+        text = json.dumps(cluster.get("CronJob", name))
+        assert f'"{image}"' in text
+        assert "set-by-make-deploy" not in text
+        # As `kubectl create job`, which sends it in a format that the simulation does not read.
+        create = f"kubectl -n {site.slug} create job {name}-1 --from cronjob/{name} --dry-run=client --output json"
+        site.run("sh", "-c", f"{create} | kubectl -n {site.slug} create -f -")
+        site.run("kubectl", "-n", site.slug, "wait", "--for", "condition=complete", "--timeout", "1m", f"job/{name}-1")
+        job = (cluster.get("Job", f"{name}-1") or {})["spec"]["template"]["spec"]
+        assert job["containers"][0]["name"] == {"backup": "store", "restore": "load"}[name]
 
 
 def test_a_failed_migration_leaves_the_version_that_runs(site: Project, cluster: Cluster) -> None:

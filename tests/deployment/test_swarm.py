@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import yaml
@@ -22,15 +24,16 @@ from tests.support import matrix, rendered
 from tests.support.backups import rewrite
 from tests.support.matrix import Combination
 from tests.support.production import READYZ, Load, Production, add_ledger, any_certificate
-from tests.support.project import Project, clean_up, free_port, make_project, until
+from tests.support.project import Project, clean_up, free_port, make_project, own_project, until
 from tests.support.roles import owns_its_database_alone
 from tests.support.servers import run_name
 from tests.support.swarm import join_swarm, swarm_state
 
 pytestmark = pytest.mark.rotates(
-    seconds=500,
+    seconds=740,
     touched_by=[
         *("*stack.yaml*", "*swarm*.sh*", "*Caddyfile*", "hooks/production/database.yaml", "hooks/backup/*"),
+        *("*restic.sh*", "hooks/restore/*", "hooks/outside/*"),
         *("tests/support/swarm.py", "tests/support/production.py"),
     ],
 )
@@ -529,14 +532,15 @@ def test_a_backup_comes_back(site: Swarm) -> None:
     assert not (site.project.path / "data" / ".restored").exists()
 
 
+def cut(members: dict[str, bytes]) -> None:
+    """Cut a backup's dump in half."""
+    members["database"] = members["database"][: len(members["database"]) // 2] + b"\nNONSENSE;\n"
+
+
 def test_a_restore_that_fails_leaves_what_was_there(site: Swarm) -> None:
     [good] = (site.project.path / "backups").iterdir()
     bad = good.parent / "bad.tar"
     numbers = site.numbers()
-
-    def cut(members: dict[str, bytes]) -> None:
-        members["database"] = members["database"][: len(members["database"]) // 2] + b"\nNONSENSE;\n"
-
     bad.write_bytes(good.read_bytes()[:-1])
     assert "is damaged, or was not written by make backup" in site.make("restore", "FILE=backups/bad.tar", fails=True)
     rewrite(good, bad, cut)
@@ -545,6 +549,106 @@ def test_a_restore_that_fails_leaves_what_was_there(site: Swarm) -> None:
     assert "kept.txt" in site.python(UPLOADS + "print(list(folder.iterdir()))")
     until(lambda: site.status("/") == 200, 30)
     assert not (site.project.path / "data" / ".restored").exists()
+
+
+# Prints the number of rows, the number of uploads, and a digest of them all.
+LOOK = """
+import hashlib, json
+from pathlib import Path
+from ledger.models import Entry
+rows = list(Entry.objects.order_by("number").values_list("number", "text"))
+files = sorted(each for each in Path("/data/media").rglob("*") if each.is_file())
+digest = hashlib.sha256(repr(rows).encode())
+for each in files:
+    digest.update(str(each).encode() + each.read_bytes())
+print(json.dumps([len(rows), len(files), digest.hexdigest()]))
+"""
+ADD = """
+import os
+from pathlib import Path
+from ledger.models import Entry
+Entry.objects.bulk_create(Entry(number=9_000_000 + number, text="Ærø 日本") for number in range(300))
+folder = Path("/data/media/many")
+folder.mkdir(parents=True)
+for number in range(40):
+    (folder / f"{number}.bin").write_bytes(os.urandom(20_000))
+"""
+
+
+def test_a_backup_elsewhere_comes_back_in_another_stack(
+    site: Swarm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From nothing but the clone, the repository and its password.
+
+    The other stack is on the same host, so that it has another name; its secrets, volumes and network are its own.
+    """
+    if site.project.database != "postgres":
+        pytest.skip("PostgreSQL's drill has it: what leaves the host is the same file")
+    docker, engine = site.project.docker, site.project.engine
+    script = (site.project.path / "scripts" / "restic.sh").read_text(encoding="utf-8")
+    [image] = re.findall(r"restic/restic:[0-9.]+", script)
+    ensure_image(engine, image)
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    site.python(ADD)
+    before = json.loads(site.python(LOOK))
+    took: dict[str, float] = {}
+
+    def timed(of: Swarm, target: str, *arguments: str) -> str:
+        start = time.monotonic()
+        said = of.make(target, *arguments)
+        took[" ".join(["make", target, *arguments])] = time.monotonic() - start
+        return said
+
+    def send_to(of: Swarm, **variables: str) -> None:
+        lines = {"RESTIC_REPOSITORY": str(repository), "RESTIC_PASSWORD": "a long one: $HOME 'and' more"} | variables
+        text = "".join(f"{name}={value}\n" for name, value in lines.items())
+        (of.project.path / "backup.env").write_text(text, encoding="utf-8")
+
+    send_to(site)
+    assert "keep a copy of backup.env elsewhere" in timed(site, "backup")
+    said = timed(site, "backups", "READ=100")
+    assert said.splitlines()[-1] == "The repository is complete, and 100% of its data was read and is intact"
+    assert len(re.findall(r"(?m)^[0-9a-f]{8}  2", said)) == 1
+
+    # Git trusts the other user's folder.
+    trusting = ["-c", "safe.directory=*", "clone", "--quiet", "--no-local"]
+    trusting += ["--upload-pack", "git -c safe.directory=* upload-pack"]
+    subprocess.run(["git", *trusting, site.project.path, tmp_path / "another"], check=True)
+    combination = Combination(f"too-{site.project.slug}", site.project.combination.answers)
+    other = Swarm(own_project(tmp_path / "another", combination, engine), free_port(), free_port())
+    other.project.edit("scripts/swarm.sh", "STACK=slipway", "STACK=too-slipway")
+    other.project.commit("Be another stack")
+    other.configure(87, "WEB_REPLICAS=1")
+    try:
+        other.make("secrets")
+        timed(other, "deploy")
+        assert json.loads(other.python(LOOK))[:2] == [0, 0]
+        away = repository.with_name("away")
+        for variables, sentence in (
+            ({"RESTIC_PASSWORD": "wrong"}, "RESTIC_PASSWORD is not the repository's"),
+            ({"RESTIC_REPOSITORY": str(away)}, f"There is no folder {away}: create it, or mount its disk"),
+        ):
+            send_to(other, **variables)
+            assert other.lines("restore", "FROM=latest", fails=True) == [sentence]
+        away.mkdir()
+        assert other.lines("restore", "FROM=latest", fails=True)[0].startswith("there is no repository at RESTIC_REPO")
+        assert json.loads(other.python(LOOK))[:2] == [0, 0]
+        send_to(other)
+        said = timed(other, "restore", "FROM=latest")
+        assert f" is restored, and {other.version()} is up; version {site.version()} made the backup" in said
+        assert json.loads(other.python(LOOK)) == before == json.loads(site.python(LOOK))
+        until(lambda: other.status("/") == 200, 30)
+    finally:
+        remove(other.project)
+    (site.project.path / "backup.env").unlink()
+    assert docker("volume", "ls", "--quiet", "--filter", f"name=too-{site.project.slug}") == ""
+    with capsys.disabled():
+        print(
+            f"\n| {site.project.slug} -> {other.project.slug}: {before[0]} rows, {before[1]} uploads | s |\n|---|---|"
+        )
+        for what, seconds in took.items():
+            print(f"| {what} | {seconds:.1f} |")
 
 
 # A database server outside the Swarm: its port, its variables and its health check.
@@ -585,5 +689,15 @@ def test_the_database_can_be_elsewhere(site: Swarm) -> None:
             load.goes_on()
         assert load.failed == []
         assert load.acknowledged == site.numbers()
+        backup = site.lines("backup")[-1]  # after a warning of MariaDB's tool
+        bad = project.path / "backups" / "bad.tar"
+        rewrite(project.path / backup, bad, cut)
+        site.python("from ledger.models import Entry; Entry.objects.first().delete()")
+        fewer = site.numbers()
+        site.make("restore", "FILE=backups/bad.tar", fails=True)
+        assert site.numbers() == fewer
+        site.make("restore", f"FILE={backup}")
+        assert load.acknowledged == site.numbers()
+        assert not (project.path / "data" / ".restored").exists()
     finally:
         project.docker("rm", "--force", "--volumes", name)

@@ -21,7 +21,7 @@ KINDS = {
     "v1": "Namespace ConfigMap Secret Service PersistentVolumeClaim Pod",
     "apps/v1": "Deployment",
     "autoscaling/v2": "HorizontalPodAutoscaler",
-    "batch/v1": "Job",
+    "batch/v1": "CronJob Job",
     "networking.k8s.io/v1": "Ingress NetworkPolicy",
     "policy/v1": "PodDisruptionBudget",
 }
@@ -180,6 +180,8 @@ class Cluster:
             return 200, "what the container said\n"
         if method == "POST":
             body["metadata"].setdefault("uid", str(uuid4()))
+            if space := re.search("/namespaces/([^/]+)/", path):
+                body["metadata"].setdefault("namespace", space[1])
             return self.keep(method, f"{path}/{body['metadata']['name']}", body)
         found = self.objects.get(path.removesuffix("/scale"))
         if path.endswith("/scale") and found:
