@@ -19,8 +19,9 @@ import copier
 from tests.engine import ensure_engine, ensure_image, stop_engine
 from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
-from tests.support.project import Project
+from tests.support.project import CommandError, Project, clean_up, remove_images
 from tests.support.releases import clone_with_releases, commit_all, git, known, releases
+from tools.errors import said_plainly
 
 RUNS = 5
 REFERENCE = "py3.14-postgres-drf-multi"
@@ -57,11 +58,12 @@ class Bench:
     def added(self, name: str) -> float:
         """Return what a combination's image adds to its base, in MB."""
         project = self.project(name)
-        project.docker("build", "--quiet", "--tag", project.slug, ".")
-        base = project.inspect(matrix.images(project.combination)[0])["Size"]
-        size = project.inspect(project.slug)["Size"]
-        project.docker("image", "rm", project.slug)
-        return float(size - base) / 1e6
+        try:
+            project.docker("build", "--quiet", "--tag", project.slug, ".")
+            base = project.inspect(matrix.images(project.combination)[0])["Size"]
+            return float(project.inspect(project.slug)["Size"] - base) / 1e6
+        finally:
+            remove_images(project)
 
 
 def main() -> None:
@@ -98,6 +100,7 @@ def main() -> None:
         row(f"added by {REFERENCE}", bench.added(REFERENCE), 80, "MB")
 
         project = bench.project(REFERENCE)
+        stack.callback(clean_up, project)
         build = ["build", "--quiet", "--tag", project.slug]
         project.docker(*build, ".")
         row(
@@ -116,20 +119,19 @@ def main() -> None:
         code = seconds(lambda: project.docker(*build, "."), edit(view))
         row("rebuild after an edit to a view", code, 0.6, "s")
         row("rebuild after an edit to the lock", seconds(lambda: project.docker(*build, "."), edit(lock)), 4.5, "s")
-        project.docker("image", "rm", project.slug)
 
         for database in ("sqlite", "postgres"):
             multi, single = (bench.added(f"py3.14-{database}-drf-{stages}") for stages in ("multi", "single"))
             row(f"{database}: added in a single stage, to multi-stage", single / multi, 1.1, "x")
 
         sqlite = bench.project("py3.14-sqlite-drf-multi")
+        stack.callback(clean_up, sqlite)
         sqlite.compose("build")
         up = seconds(
             lambda: sqlite.compose("up", "--detach", "--wait"),
             lambda: sqlite.compose("down", "--volumes", "--timeout", "1"),
         )
         row("`docker compose up --wait` of SQLite, image built", up, 5, "s")
-        sqlite.compose("down", "--volumes", "--rmi", "all", "--timeout", "1")
 
     print("| what | measured | budget | |\n|---|---|---|---|")
     for what, figure, budget, unit in rows:
@@ -137,4 +139,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with said_plainly(CommandError):
+        main()
