@@ -19,6 +19,7 @@ import pytest
 from pytest_copie.plugin import Copie
 
 from tests.support import matrix
+from tests.support.disk import filled, small_disk
 from tests.support.matrix import ROOT
 
 # A client that answers as the variables say. The real messages of Docker 26 and 29 are in the table below.
@@ -204,23 +205,12 @@ def test_a_full_disk(open_folder: Path) -> None:
     owner = f"{combination.data['project_slug']} {server}"
     for name, text in {"releases": "2026-01-01 0123456789ab", "stack.yaml": "", "belongs-to": owner}.items():
         (open_folder / "data" / name).write_text(f"{text}\n", encoding="utf-8")
-    copy = shutil.copytree(open_folder, open_folder.with_name("copy"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", open_folder], check=True)
-    try:
-        shutil.copytree(copy, open_folder, dirs_exist_ok=True)
-        with (open_folder / "filler").open("wb", buffering=0) as filler:
-            try:
-                while True:
-                    filler.write(bytes(4096))
-            except OSError:
-                pass
+    with small_disk(open_folder, 4), filled(open_folder / "filler"):
         refusals = refused(open_folder)
         assert "pin" in refusals
         if "backup" in refusals:
             full = "data/ cannot be written: free some space"
             assert {refusals["backup"], refusals["restore"]} == {full}
-    finally:
-        subprocess.run(["umount", open_folder], check=True)
 
 
 # Runs a module in which all that it asks of this machine ends in an error.
