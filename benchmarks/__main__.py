@@ -16,7 +16,9 @@ from benchmarks.measure import DEVELOPED, TELLING, Bench
 from benchmarks.report import HERE, markdown, write
 from tests.engine import stop_engine
 from tests.support.matrix import ROOT
+from tests.support.project import CommandError
 from tests.support.servers import remove_servers
+from tools.errors import said_plainly
 
 
 def main() -> None:
@@ -39,4 +41,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with said_plainly(CommandError):
+        main()

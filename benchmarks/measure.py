@@ -19,7 +19,7 @@ from tests.engine import ensure_engine, ensure_image, reuse_bytecode
 from tests.support import matrix
 from tests.support.images import largest
 from tests.support.matrix import ROOT, Combination
-from tests.support.project import DOWN, Project, get, own_project, until
+from tests.support.project import Project, clean_up, get, own_project, remove_images, until
 from tests.support.releases import clone_with_releases, commit_all, git, known, releases
 from tests.support.servers import Site, ensure_server
 
@@ -176,7 +176,16 @@ class Bench:
         def build() -> None:
             project.docker("build", "--quiet", "--tag", project.slug, ".")
 
-        build()
+        try:
+            build()
+            self.builds(name, project, build)
+            with running(project) as site:
+                self.starts(name, site)
+        finally:
+            remove_images(project)
+
+    def builds(self, name: str, project: Project, build: Callable[[], None]) -> None:
+        """Measure what an image adds to its base, and how long it takes to build it again."""
         base = project.inspect(matrix.images(project.combination)[0])["Size"]
         added = (project.inspect(project.slug)["Size"] - base) / 1e6
         self.note("added", name, "MB", [added], largest(project.combination.answers))
@@ -186,9 +195,6 @@ class Bench:
         self.time("cold", name, build, edit(project.path / "scripts" / "packages.sh"))
         for what, file in EDITS.items():
             self.time(what, name, build, edit(project.path / file))
-        with running(project) as site:
-            self.starts(name, site)
-        project.docker("image", "rm", project.slug)
 
     def starts(self, name: str, site: Site) -> None:
         """Measure the start and the end of a site that has been migrated, and what it needs."""
@@ -258,7 +264,7 @@ class Bench:
             project.run("make", "lint")
             self.time("lint", name, lambda: project.run("make", "lint"))
         finally:
-            project.compose(*DOWN, "--rmi", "all")
+            clean_up(project)
 
 
 @contextmanager

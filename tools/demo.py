@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.engine import Engine, EngineError, ensure_engine, ensure_image, stop_engine
+from tests.engine import Engine, ensure_engine, ensure_image, stop_engine
 from tests.engine.engine import find_engine
 from tests.support import matrix
 from tests.support.matrix import ROOT
 from tests.support.project import get
+from tools.errors import said_plainly
 
 
 def compose(engine: Engine, folder: Path, *arguments: str) -> None:
@@ -69,17 +70,11 @@ def stop(folder: Path) -> None:
 def main() -> None:
     """Run `start FOLDER` or `stop FOLDER`."""
     action, folder = sys.argv[1], Path(sys.argv[2]).resolve()
-    try:
+    with said_plainly(interrupted="Interrupted: nothing is left running."):
         if action == "start":
             start(folder, int(os.environ.get("PORT", "8000")))
         else:
             stop(folder)
-    except EngineError as error:
-        sys.exit(str(error))
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"`{' '.join(map(str, error.cmd))}` failed: see its output above.")
-    except KeyboardInterrupt:
-        sys.exit("Interrupted: nothing is left running.")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import copier
 from packaging.requirements import Requirement
 
 from tests.support.matrix import ROOT, Combination, axes, combinations
+from tools.errors import said_plainly
 
 # The lock files and uv's arguments for each: the same as in the generated scripts/packages.sh.
 LOCKS = {
@@ -169,8 +170,14 @@ def main() -> None:
             for lock in LOCKS:
                 locks[lock].append((combination, (done[asked] / lock).read_text(encoding="utf-8")))
         for lock, texts in locks.items():
-            (template / f"{lock}.jinja").write_text(template_of(texts), encoding="utf-8")
+            new = template / f"{lock}.new"
+            try:
+                new.write_text(template_of(texts), encoding="utf-8")
+                new.replace(template / f"{lock}.jinja")  # whole, also if the disk is full
+            finally:
+                new.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    main()
+    with said_plainly(RuntimeError):
+        main()

@@ -27,8 +27,8 @@ if [ "$task" = rollback ]; then
     TAG=${was%% *}
     TAG=${TAG:-$named}
 else
+    TAG=${named:-$(git rev-parse --short=12 HEAD 2>&1)} || stop "There is no commit to deploy: git says $(echo "$TAG" | head -n 1)"
     [ -n "$named" ] || [ -z "$(git status --porcelain)" ] || stop "There are uncommitted changes: commit them, because a version is a commit"
-    TAG=${named:-$(git rev-parse --short=12 HEAD)}
 fi
 export APP_USER TAG
 

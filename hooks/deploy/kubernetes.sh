@@ -16,6 +16,7 @@ if [ "${1:-}" = --rollback ]; then
     TAG=${2:-}
     [ -n "$TAG" ] || stop "Which version? Run make rollback TAG=...; kubectl --namespace $namespace get replicasets --output wide lists them"
 else
+    [ -n "${TAG:-}" ] || said=$(git rev-parse HEAD 2>&1) || stop "There is no commit to deploy: git says $(echo "$said" | head -n 1)"
     [ -n "${TAG:-}" ] || [ -z "$(git status --porcelain)" ] || stop "There are uncommitted changes: commit them, because a version is a commit"
     TAG=${TAG:-$(git rev-parse --short=12 HEAD)}
 fi

@@ -22,4 +22,5 @@ USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --start-interval=0.5s \
     CMD ["python", "-c", "from http.client import *; c = HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/livez'); exit(c.getresponse().status != 200)"]
+# Docker before 25 refuses the lines above as an unknown flag: install 26.1 or newer.
 CMD ["python", "-m", "ops.serve"]

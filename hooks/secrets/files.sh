@@ -11,7 +11,7 @@ secret() {
     if [ -s "secrets/$1" ]; then
         echo "secrets/$1: kept"
     else
-        printf '%s\n' "$2" > "secrets/$1"
+        printf '%s\n' "$2" 2> /dev/null > "secrets/$1" || { echo "secrets/$1 cannot be written: is the disk full?" >&2; exit 1; }
         echo "secrets/$1: created"
     fi
 }

@@ -13,7 +13,7 @@ secret() {
     if [ -s "secrets/$1" ]; then
         echo "secrets/$1: kept"
     elif [ -n "$2" ]; then
-        printf '%s\n' "$2" > "secrets/$1"
+        printf '%s\n' "$2" 2> /dev/null > "secrets/$1" || { echo "secrets/$1 cannot be written: is the disk full?" >&2; exit 1; }
         echo "secrets/$1: created"
     else
         echo "secrets/$1 is missing: run $3 make secrets OVERLAY=$OVERLAY" >&2

@@ -17,10 +17,11 @@ for image in $(sed -nE "s#$line($name).*#\2#p; s#.*[ =\"]($name)@sha256:.*#\1#p"
 s#$line$image([^A-Za-z0-9._@/-].*)?\$#\1$image@$digest\2#
 s#([ =\"]$image)@sha256:[0-9a-f]+#\1@$digest#"
 done
-new=$(mktemp)
-trap 'rm "$new"' EXIT
+# Beside them, so that a full disk leaves every file whole.
+trap 'rm -f .pinned' EXIT
 for file in $files; do
-    sed -E "$changes" "$file" > "$new"
-    cmp -s "$new" "$file" || cat "$new" > "$file"
+    cp -p "$file" .pinned
+    sed -E "$changes" "$file" > .pinned
+    cmp -s .pinned "$file" || mv .pinned "$file"
 done
 printf %s "$said"

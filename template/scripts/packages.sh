@@ -26,6 +26,7 @@ try() {
     cat "$folder/said" >&2
     status=1
     case $(cat "$folder/said") in
+        *"No space left"*) why="the disk is full: free some space, for example with docker system prune" ;;
         *"peer certificate"* | *"certificate verify"*) why="the index's certificate is not trusted: set CA_CERT" ;;
         *"exclude-newer"*) why="exclude-newer excludes every matching version: see pyproject.toml" ;;
         *"(401 "* | *"(403 "* | *" 401 "* | *" 403 "*)

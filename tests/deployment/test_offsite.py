@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -25,6 +24,7 @@ from pytest_copie.plugin import Copie
 
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
+from tests.support.disk import small_disk
 from tests.support.ledger import ADD, LEDGER, LOOK
 from tests.support.matrix import ROOT, Combination
 from tests.support.production import Production, own_address
@@ -264,20 +264,6 @@ def test_an_empty_host_gets_everything_back(site: Site, capsys: pytest.CaptureFi
         print(f"\n| {site.project.slug}, {site.target.kind} | s | bytes there | rows |\n|---|---|---|---|")
         for what, seconds, size, count in rows:
             print(f"| {what} | {seconds:.1f} | {size} | {count} |")
-
-
-@contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
-    """Mount a small disk on a folder, with a copy of what is in it."""
-    copy = folder.with_name(f"{folder.name}-copy")
-    subprocess.run(["cp", "-a", folder, copy], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], check=True)
-    try:
-        subprocess.run(["cp", "-a", f"{copy}/.", folder], check=True)
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-        shutil.rmtree(copy)
 
 
 def test_what_goes_wrong_is_said_and_costs_nothing(site: Site) -> None:

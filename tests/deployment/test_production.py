@@ -95,6 +95,9 @@ def test_it_says_what_is_missing(site: Production) -> None:
     site.configure(58, "EMAIL_URL=smtp://ada:pa$word@mail")
     assert site.make("deploy", fails=True).startswith("production.env has $word, which is not set: ")
     site.configure(58 + list(STACKS).index(site.project.database))
+    site.project.environment["GIT_DIR"] = "/nowhere"
+    assert site.make("deploy", fails=True).startswith("There is no commit to deploy: git says fatal: not a git repo")
+    del site.project.environment["GIT_DIR"]
     (path / "untidy.txt").touch()
     assert "commit them" in site.make("deploy", fails=True)
     (path / "untidy.txt").unlink()

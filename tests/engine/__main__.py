@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return _run(options)
-    except EngineError as error:
+    except (EngineError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

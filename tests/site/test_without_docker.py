@@ -1,9 +1,17 @@
-"""The commands of a project where Docker is missing, stopped, forbidden or too old: one sentence, and they fail."""
+"""All commands of both Makefiles where something is in the way: one sentence, a failure, and no file half-written.
+
+Docker is missing, stopped, forbidden or too old; the folder is another or someone else's; the disk is full. Taken ports
+and Ctrl-C, which need containers, are in test_obstacles.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +19,17 @@ import pytest
 from pytest_copie.plugin import Copie
 
 from tests.support import matrix
+from tests.support.disk import filled, small_disk
+from tests.support.matrix import ROOT
 
 # A client that answers as the variables say. The real messages of Docker 26 and 29 are in the table below.
 DOCKER = """#!/bin/sh
 case "$1" in
 version) [ -z "${REFUSAL:-}" ] || { echo "$REFUSAL" >&2; exit 1; }; printf "$ENGINE" ;;
-compose) [ "$COMPOSE" ] || { echo "docker: unknown command: docker compose" >&2; exit 1; }; echo "$COMPOSE" ;;
+info) echo true ;;
+buildx) echo sha256:0000000000000000000000000000000000000000000000000000000000000000 ;;
+compose) [ "$COMPOSE" ] || { echo "docker: unknown command: docker compose" >&2; exit 1; }
+  [ "$2" != version ] || echo "$COMPOSE" ;;
 esac
 """
 STOPPED = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
@@ -65,9 +78,11 @@ def folder(request: pytest.FixtureRequest, copie_session: Copie) -> Iterator[Pat
     folder.rename(made.project_dir)
 
 
-def run(folder: Path, path: str, *command: str, **variables: str) -> tuple[int, list[str]]:
-    """Run a command; return its exit code, and what it said without make's own lines."""
-    environment = {"PATH": path, "HOME": str(folder), "LC_ALL": "C", **variables}
+def run(
+    folder: Path, path: str, *command: str, user: int | None = None, env: dict[str, str] | None = None
+) -> tuple[int, list[str]]:
+    """Run a command, also as another user; return its exit code, and what it said without make's own lines."""
+    environment = {"PATH": path, "HOME": str(folder), "LC_ALL": "C", **(env or {})}
     result = subprocess.run(
         command,
         cwd=folder,
@@ -78,13 +93,20 @@ def run(folder: Path, path: str, *command: str, **variables: str) -> tuple[int, 
         text=True,
         check=False,
         timeout=60,
+        user=user,
+        extra_groups=None if user is None else [],
     )
     return result.returncode, [line for line in result.stdout.splitlines() if not line.startswith("make: ***")]
 
 
+def commands(folder: Path) -> list[str]:
+    """Return all targets of a Makefile."""
+    return re.findall(r"(?m)^([a-z-]+):", (folder / "Makefile").read_text(encoding="utf-8"))
+
+
 def targets(folder: Path) -> list[str]:
     """Return the project's commands that need Docker."""
-    names = re.findall(r"(?m)^([a-z-]+):", (folder / "Makefile").read_text(encoding="utf-8"))
+    names = commands(folder)
     deploy = re.search(r"(?m)^deploy: (\w+)$", (folder / ".copier-answers.yml").read_text(encoding="utf-8"))
     assert deploy
     cluster = deploy[1] == "kubernetes"
@@ -106,11 +128,128 @@ def test_docker_is(wrong: str, folder: Path, tools: Path, tmp_path: Path) -> Non
     (tmp_path / "docker").chmod(0o755)
     answers, sentence = WRONG[wrong]
     path = f"{tmp_path}:{tools}"
-    code, said = run(folder, path, "sh", "scripts/docker.sh", **RIGHT | answers)
+    code, said = run(folder, path, "sh", "scripts/docker.sh", env=RIGHT | answers)
     assert code == bool(sentence), said
     assert len(said) == bool(sentence)
     for line in said:
         assert line.startswith(str(sentence))
     # A manager of a Swarm deploys without Compose.
-    code, _ = run(folder, path, "sh", "scripts/docker.sh", "engine", **RIGHT | answers)
+    code, _ = run(folder, path, "sh", "scripts/docker.sh", "engine", env=RIGHT | answers)
     assert code == bool(sentence and "Compose" not in sentence)
+
+
+def test_another_folder(folder: Path, tools: Path, tmp_path: Path) -> None:
+    for name in commands(folder):
+        code, said = run(tmp_path, str(tools), "make", "--silent", "--file", str(folder / "Makefile"), name)
+        assert code == 2, name
+        assert [line.partition(" *** ")[2][:40] for line in said] == ["This is not the folder of the project: g"], name
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def open_folder(folder: Path) -> Iterator[Path]:
+    """A copy of the project that other users can read, in a folder with a usable Docker in `bin`."""
+    with tempfile.TemporaryDirectory() as made:
+        place = Path(made)
+        place.chmod(0o755)
+        shutil.copytree(folder, place / "my site")
+        (place / "bin").mkdir()
+        # A schedule would be written to this machine's own folders.
+        for name, text in {"docker": DOCKER, "systemd-analyze": "#!/bin/sh\nexit 1\n"}.items():
+            (place / "bin" / name).write_text(text, encoding="utf-8")
+            (place / "bin" / name).chmod(0o755)
+        (place / "my site" / "production.env").write_text("SITE_HOST=www.example.com\n", encoding="utf-8")
+        subprocess.run(["git", "init", "--quiet"], cwd=place / "my site", check=True)
+        yield place / "my site"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return a folder's files that are not empty."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def refused(folder: Path, user: int | None = None) -> dict[str, str]:
+    """Run all commands, which change no file; return what those said that fail, each in one line: name -> line."""
+    before, path = contents(folder), f"{folder.parent / 'bin'}:/usr/bin:/bin"
+    found = {}
+    for name in commands(folder):
+        code, said = run(folder, path, "make", "--silent", name, user=user, env=RIGHT)
+        assert code in (0, 2), name
+        if code:
+            assert len(said) == 1 or name == "doctor", f"{name}: {said}"
+            found[name] = said[0]
+    assert contents(folder) == before
+    assert not {line for line in found.values() if "I/O error" in line or "Traceback" in line}
+    return found
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+def test_someone_elses_folder(open_folder: Path) -> None:
+    assert {"secrets", "pin", "deploy"} <= {*refused(open_folder, user=65534)}
+    places = [open_folder, *open_folder.glob("deploy/kubernetes/overlays/production")]
+    (places[-1] / "secrets").mkdir(mode=0o700)
+    refusals = refused(open_folder, user=65534)
+    if len(places) == 1:
+        unread = {name for name, line in refusals.items() if line.startswith("You may not read secrets/: ")}
+        assert unread >= {name for name in commands(open_folder) if name.startswith("prod-")} | {"deploy", "rollback"}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk")
+def test_a_full_disk(open_folder: Path) -> None:
+    database = {"DATABASE_URL": "postgres://app:secret@database:5432/app", "REDIS_URL": "redis://:secret@redis:6379"}
+    assert run(open_folder, os.environ["PATH"], "make", "--silent", "secrets", env=database)[0] == 0
+    (open_folder / "data").mkdir()
+    combination = matrix.pick(database="postgres", use_celery=True)
+    server = next(name for name in matrix.images(combination) if name.startswith("postgres:")).replace(":", " ")
+    owner = f"{combination.data['project_slug']} {server}"
+    for name, text in {"releases": "2026-01-01 0123456789ab", "stack.yaml": "", "belongs-to": owner}.items():
+        (open_folder / "data" / name).write_text(f"{text}\n", encoding="utf-8")
+    with small_disk(open_folder, 4), filled(open_folder / "filler"):
+        refusals = refused(open_folder)
+        assert "pin" in refusals
+        if "backup" in refusals:
+            full = "data/ cannot be written: free some space"
+            assert {refusals["backup"], refusals["restore"]} == {full}
+
+
+# Runs a module in which all that it asks of this machine ends in an error.
+MODULE = """
+import errno, runpy, subprocess, sys
+import copier
+import tests.engine, tests.engine.engine
+
+def refuse(*_, **__):
+    raise {error}
+
+subprocess.run = copier.run_copy = refuse
+for module in (tests.engine, tests.engine.engine):
+    module.ensure_engine = module.find_engine = module.stop_engine = refuse
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+# Targets of the template's Makefile that run nothing of ours but the tests, which say so in one line themselves.
+PLAIN = {"help", "test", "lint", "release", "has-version"}
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        ("tests.engine.EngineError('No engine answers')", "No engine answers"),
+        ("OSError(errno.ENOSPC, 'No space left on device')", "No space left on device"),
+        ("KeyboardInterrupt", ""),
+    ],
+)
+def test_the_templates_own_commands(error: str, sentence: str, tmp_path: Path) -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipes = dict(re.findall(r"(?m)^([a-z-]+):.*\n((?:\t.*\n)*)", text))
+    assert set(commands(ROOT)) == recipes.keys()
+    for name, recipe in recipes.items():
+        found = re.search(r"-m (tools\.\w+|tests\.engine|benchmarks)(?: (\w+) ?(\$)?)?", recipe)
+        assert bool(found) != (name in PLAIN), f"{name} is neither tested nor known to be plain"
+        if found:
+            words = [*filter(None, [found[1], found[2]]), *([str(tmp_path / "demo")] if found[3] else [])]
+            command = [sys.executable, "-c", MODULE.format(error=error), *words]
+            result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+            assert result.returncode, name
+            assert "Traceback" not in result.stderr, f"{name}: {result.stderr}"
+            assert sentence in result.stderr

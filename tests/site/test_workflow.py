@@ -20,6 +20,7 @@ from pytest_copie.plugin import Copie
 
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
+from tests.support.day import create_account, terminal, write_app
 from tests.support.debugger import Debugger
 from tests.support.index import Index, certificates
 from tests.support.matrix import Combination
@@ -43,58 +44,6 @@ pytestmark = pytest.mark.rotates(
     ],
 )
 
-MODEL = '''"""Posts."""
-
-from django.db import models
-
-
-class Post(models.Model):
-    """A post."""
-
-    title = models.CharField(max_length=100)
-
-    def __str__(self) -> str:
-        return self.title
-'''
-# As Django's documentation has it.
-ADMIN = '''"""Posts in the admin."""
-
-from django import forms
-from django.contrib import admin
-
-from blog.models import Post
-
-
-class PostForm(forms.ModelForm):
-    """A form for posts."""
-
-    class Meta:
-        """Its fields."""
-
-        model = Post
-        fields = ["title"]
-
-
-@admin.register(Post)
-class PostAdmin(admin.ModelAdmin):
-    """Posts."""
-
-    list_display = ["title"]
-    form = PostForm
-'''
-TESTS = '''"""Tests of posts."""
-
-from django.test import TestCase
-
-from blog.models import Post
-
-
-class PostTests(TestCase):
-    """Posts."""
-
-    def test_an_untitled_post(self) -> None:
-        self.assertEqual(str(Post()), "")
-'''
 CANARY = "canary-5d1e8c"
 KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
 
@@ -312,8 +261,7 @@ def test_what_is_wrong_is_said(team: Project) -> None:
 def test_a_new_app(team: Project) -> None:
     run_listed(team, "make startapp NAME=blog")
     assert {path.stat().st_uid for path in (team.path / "blog").rglob("*")} == {owner(team)}
-    for name, text in {"models.py": MODEL, "admin.py": ADMIN, "tests.py": TESTS}.items():
-        (team.path / "blog" / name).write_text(text, encoding="utf-8")
+    write_app(team)
     forgotten = team.run("make", "test", fails=True)
     assert "ERROR: models have changed in blog: run `make makemigrations`." in forgotten
     assert len(forgotten.split("\n")) < 6, "pages, not a line"
@@ -389,20 +337,7 @@ def test_variables_in_a_file_are_used(team: Project) -> None:
 
 
 def test_an_account_is_made_at_the_prompt(team: Project) -> None:
-    child = pexpect.spawn(
-        "make", ["createsuperuser"], cwd=str(team.path), env=team.engine.env | team.environment, timeout=60
-    )
-    child.expect("Username")
-    child.sendline("ada")
-    child.expect("Email")
-    child.sendline("ada@example.com")
-    for prompt in ("Password", "Password"):
-        child.expect(prompt)
-        child.sendline("correct horse battery")
-    child.expect("Superuser created successfully")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0
+    create_account(team, "ada")
 
 
 def test_a_debugger_can_attach(team: Project) -> None:
@@ -416,9 +351,7 @@ def test_a_debugger_can_attach(team: Project) -> None:
         eventually(lambda: get(f"{site}/"), lambda answer: "<h1>Reloaded</h1>" in answer.text, 60)
         answers: list[Answer] = []
         asker = threading.Thread(target=lambda: answers.append(get(f"{site}/favicon.ico", timeout=90)), daemon=True)
-        child = pexpect.spawn(
-            "docker", ["compose", "attach", "web"], cwd=team.path, env=team.engine.env | team.environment, timeout=60
-        )
+        child = terminal(team, "docker", "compose", "attach", "web")
         time.sleep(3)  # it prints nothing once it is attached
         asker.start()
         child.expect(r"\(Pdb\)")
@@ -511,14 +444,14 @@ def test_every_commit_is_checked(team: Project) -> None:
 
 def test_the_other_targets(team: Project) -> None:
     assert "web" in team.run("docker", "compose", "logs", "--tail", "5")
-    shell = pexpect.spawn("make", ["shell"], cwd=str(team.path), env=team.engine.env | team.environment, timeout=60)
+    shell = terminal(team, "make", "shell")
     shell.expect(">>>")
     shell.sendline("print(User.objects.filter(username='ada').count() + 41)")
     shell.expect("42")
     shell.expect(">>>")  # an end of input that comes before the prompt is lost
     shell.sendeof()
     shell.expect(pexpect.EOF)
-    shell = pexpect.spawn("make", ["dbshell"], cwd=str(team.path), env=team.engine.env | team.environment, timeout=60)
+    shell = terminal(team, "make", "dbshell")
     shell.expect(r"sqlite>|app=#|mysql>|\[app\]>")
     shell.sendline("SELECT 6 * 7;")
     shell.expect("42")

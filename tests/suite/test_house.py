@@ -52,6 +52,8 @@ def test_the_oldest_docker_is_the_same_everywhere() -> None:
     readme = (ROOT / "template" / "README.md.jinja").read_text(encoding="utf-8")
     assert [version for _, version in needed if f"{version} or newer" not in readme] == []
     assert needed[0][1] in (ROOT / "README.md").read_text(encoding="utf-8")
+    image = (ROOT / "hooks" / "docker" / "runtime.Dockerfile").read_text(encoding="utf-8")
+    assert f"install {needed[0][1]} or newer" in image
 
 
 def test_the_dashboard_and_the_alerts_name_metrics_that_exist() -> None:
