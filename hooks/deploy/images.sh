@@ -36,7 +36,7 @@ fetch $(sed -n 's/^    image: \([^"$]*\)$/\1/p' compose.production.yaml | sort -
 if [ "$build" ]; then
     here || made=1
     docker build --secret id=index-url,env=INDEX_URL --secret id=ca-cert,env=CA_CERT --provenance false \
-        --label "org.opencontainers.image.version=$TAG" --tag "$image" . ||
+        --build-arg HTTP_PROXY --build-arg HTTPS_PROXY --build-arg NO_PROXY --label "org.opencontainers.image.version=$TAG" --tag "$image" . ||
         { here && echo "$image cannot be built anew, so the one that is here is used: see the message above" >&2; } ||
         stop "The image of $TAG cannot be built$stays: see the message above"
 fi

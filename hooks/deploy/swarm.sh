@@ -112,7 +112,7 @@ case "$IMAGE" in
     *) [ "$(echo "$nodes" | wc -l)" = 1 ] || stop "Other nodes cannot pull $IMAGE: add IMAGE=registry.example.com/... to production.env"
        docker image inspect "$IMAGE" > /dev/null 2>&1 || [ "$task" = deploy ] || stop "There is no image $IMAGE: data/releases lists the tags"
        docker image inspect "$IMAGE" > /dev/null 2>&1 || docker build --secret id=index-url,env=INDEX_URL --secret id=ca-cert,env=CA_CERT \
-           --label "org.opencontainers.image.version=$TAG" --tag "$IMAGE" . || stop "The image of $TAG cannot be built$stays: see the message above" ;;
+           --build-arg HTTP_PROXY --build-arg HTTPS_PROXY --build-arg NO_PROXY --label "org.opencontainers.image.version=$TAG" --tag "$IMAGE" . || stop "The image of $TAG cannot be built$stays: see the message above" ;;
 esac
 
 {% include 'hooks/deploy/signed.sh' %}

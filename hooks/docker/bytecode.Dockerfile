@@ -6,5 +6,5 @@ RUN python -c "import __future__, calendar, colorsys, concurrent.futures.thread,
     email.mime.message, email.mime.multipart, email.mime.text, fileinput, getpass, glob, graphlib, gzip, \
     html.parser, http.cookies, importlib.metadata, importlib.resources, json, logging.config, \
     multiprocessing.connection, multiprocessing.spawn, resource, secrets, shelve, shlex, statistics, unittest.mock, \
-    urllib.request, uuid, wsgiref.simple_server, xml.dom.expatbuilder, zoneinfo" \
+    urllib.request, uuid, wsgiref.simple_server, xml.dom.expatbuilder, zipfile, zoneinfo" \
     && mkdir -m 1777 /data

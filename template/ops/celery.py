@@ -57,7 +57,8 @@ def killed() -> int:
 class Heartbeat(bootsteps.StartStopStep):
     """Write a file while the worker's main loop runs or waits to reconnect to Redis: it says what the worker does."""
 
-    requires = ("celery.worker.components:Timer",)
+    # The pool forks first: a process with threads should not.
+    requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
 
     def start(self, worker: Any) -> None:
         """Start beating."""

@@ -15,6 +15,7 @@ if [ -n "$CA_CERT" ]; then
     { cat /etc/ssl/certs/ca-certificates.crt; echo "$CA_CERT"; } > "$folder/ca.crt"
     export PIP_CERT="$folder/ca.crt" SSL_CERT_FILE="$folder/ca.crt" GIT_SSL_CAINFO="$folder/ca.crt"
 fi
+[ -z "${HTTP_PROXY:-}" ] || export http_proxy="$HTTP_PROXY"  # the one name that apt and git know
 # The image is built without the folder around the wheels.
 for each in wheels/*.whl ./*.whl; do [ ! -e "$each" ] || export UV_FIND_LINKS="${each%/*}"; done
 

@@ -195,7 +195,7 @@ def _postgis(major: str) -> Recipe:
 def _python(version: str) -> Recipe:
     arguments = {"PYTHON": version}
     command = ("python", "-c", "import platform; print(platform.python_version())")
-    suite = {"3.13": "trixie", "3.14": "testing"}.get(version)
+    suite = {"3.13": "trixie", "3.14": "testing", "3.15": "testing"}.get(version)
     if suite:
         return Recipe("python", "Python", suite, command, arguments=arguments | {"ORIGIN": "debian"})
     prefix = _host_python(version)

@@ -140,7 +140,7 @@ RUN /opt/venv/bin/python -c "import MySQLdb"
 """
 
 
-@pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("version", ["3.12", "3.13", "3.14", "3.15"])
 def test_python(engine: Engine, docker: Docker, version: str) -> None:
     """A complete Python below /usr/local, with pip and headers, and no compiler."""
     image = ensure_image(engine, f"python:{version}-slim-trixie").name
@@ -180,7 +180,7 @@ def test_python_compiles(engine: Engine, docker: Docker) -> None:
         return docker("image", "rm", tag)
 
     with ThreadPoolExecutor() as pool:
-        assert all(pool.map(compile_on, ["3.12", "3.14"]))  # the host's copy or the official one; testing's
+        assert all(pool.map(compile_on, ["3.12", "3.15"]))  # the host's copy or the official one; testing's
 
 
 # -- PostgreSQL ----------------------------------------------------------------------------------------------

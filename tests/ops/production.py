@@ -1,7 +1,7 @@
 """The environment variables of production, and the settings that they result in."""
 
+import importlib.util
 import os
-import runpy
 import sys
 from typing import Any
 from unittest import mock
@@ -29,7 +29,12 @@ def load(environment: dict[str, str]) -> dict[str, Any]:
     with mock.patch.dict(os.environ, environment, clear=True), mock.patch.dict(sys.modules):
         for name in ("ops.env", "ops.services"):
             del sys.modules[name]
-        return runpy.run_path("config/settings.py")
+        spec = importlib.util.spec_from_file_location("loaded", "config/settings.py")
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return vars(module)
 
 
 def refusal(environment: dict[str, str]) -> str:

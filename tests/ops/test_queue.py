@@ -7,13 +7,13 @@ from io import StringIO
 from pathlib import Path
 from ssl import CERT_REQUIRED
 from types import SimpleNamespace
-from typing import NoReturn
+from typing import Any, NoReturn
 from unittest import mock
 from uuid import uuid4
 
 import pytest
 from celery import Celery
-from celery.worker import state
+from celery.worker import WorkController, state
 from django.conf import settings as current
 from django.contrib.sessions.backends.cached_db import KEY_PREFIX
 from django.core.cache import cache
@@ -184,6 +184,12 @@ def test_without_redis_no_task_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> 
     comes_back("any", 1)
     with pytest.raises(CommandError, match="Redis is unavailable: Error 111"):
         tasks()
+
+
+def test_the_pool_forks_before_the_heartbeats_thread_starts() -> None:
+    blueprint: Any = WorkController.Blueprint(steps={celery.Heartbeat})
+    order = [step.__name__ for step in blueprint._finalize_steps(blueprint.claim_steps())]
+    assert order.index("Pool") < order.index("Heartbeat")
 
 
 def test_the_health_check_tells_what_a_worker_does(

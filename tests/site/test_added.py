@@ -22,7 +22,7 @@ from tests.support.project import Project, clean_up, make_project, reinstalling
 from tests.support.releases import commit_all, git
 
 pytestmark = pytest.mark.rotates(
-    seconds=300,
+    seconds=350,
     touched_by=["hooks/docker/*", "template/scripts/packages.sh", "tests/support/index.py"],
 )
 
@@ -217,6 +217,20 @@ def test_packages_that_are_compiled_and_load_libraries(team: Project) -> None:
         team.run("make", "build")
     installed = "print(' install gcc' in open('/var/log/dpkg.log').read())"
     assert in_the_image(team, installed) == "False", "what has been compiled before is compiled again"
+
+
+def test_a_package_that_loads_libraries_writes_a_pdf(team: Project) -> None:
+    """WeasyPrint. Once, because no build tools are involved, in which the Dockerfiles differ."""
+    if not team.combination.answers["multi_stage"]:
+        return
+    takes = re.search(r'`RUNTIME_PACKAGES="(.+?)"`', readme(team, "WeasyPrint only"))
+    assert takes
+    depend(team, "weasyprint>=69")
+    team.run("make", "lock")
+    system(team, "RUNTIME_PACKAGES", takes[1])
+    team.run("make", "build")
+    code = "import weasyprint; print(weasyprint.HTML(string='<h1>Ahoy</h1>').write_pdf()[:5].decode())"
+    assert in_the_image(team, code) == "%PDF-"
 
 
 def test_a_debian_package_that_does_not_exist(team: Project) -> None:

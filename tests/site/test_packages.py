@@ -221,13 +221,14 @@ def test_a_package_that_tells_nothing_until_it_is_built_takes_what_builds_the_im
 
 
 def test_every_build_is_given_the_index_and_the_authority() -> None:
-    """In the Makefile, the scripts and the workflows; compose.yaml is tested with Docker."""
+    """And the proxy; in the Makefile, the scripts and the workflows. compose.yaml is tested with Docker."""
     sources = [path for folder in ("template", "hooks") for path in (ROOT / folder).rglob("*") if path.is_file()]
     texts = [path.read_text(encoding="utf-8") for path in sources if path.suffix != ".md" and "README" not in path.name]
     builds = [line for text in texts for line in text.replace("\\\n", " ").splitlines() if "docker build " in line]
     assert len(builds) == 4
     for line in builds:
         assert "--secret id=index-url,env=INDEX_URL --secret id=ca-cert,env=CA_CERT" in line
+        assert "--build-arg HTTP_PROXY --build-arg HTTPS_PROXY --build-arg NO_PROXY" in line
 
 
 # In place of GitHub's command-line tool: one pull request is open once it has been created.

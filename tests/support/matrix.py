@@ -93,8 +93,8 @@ def combinations() -> Iterator[Combination]:
 def covering(strength: int = 3) -> tuple[Combination, ...]:
     """Return a few combinations that contain every choice of answers to any `strength` questions.
 
-    Four questions of 2 to 4 choices and one more give about 26 of 96; the minimum is the product of the `strength`
-    longest lists of choices.
+    Five questions of 2 to 4 choices give about a quarter of all; the minimum is the product of the `strength` longest
+    lists of choices.
     """
     return cover(tuple(combinations()), strength)
 
