@@ -20,7 +20,7 @@ from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 
 # The number of parts of the rotating drills: the smallest that fits the time of a run.
-PARTS = 15
+PARTS = 18
 # The stages of a combination, in the order in which they run.
 STAGES = ["test_render", "test_lock", "test_image", "test_boot", "test_development", "test_checks", "test_update"]
 # Modules that set up one project per value of their first parameter, and share nothing between them.
