@@ -20,8 +20,8 @@ ENGINE = pytest.StashKey[Engine]()
 IMAGES = pytest.StashKey[list[str]]()
 # Projects beside the matrix, which an interrupted run leaves behind.
 BESIDE = (
-    r"slipway-(backup|browser|continuity|data|demo-test|journal|kubernetes|major|migrate|older|production|publish|slow|stable|swarm"
-    r"|tasks|team|telemetry|unusual|updated)(-[a-z0-9]+)*"
+    r"slipway-(backup|browser|continuity|data|demo-test|hour|journal|kubernetes|major|migrate|obstacles|older|production|publish|slow|stable"
+    r"|swarm|tasks|team|telemetry|unusual|updated)(-[a-z0-9]+)*"
 )
 
 
