@@ -1,5 +1,7 @@
 """Django's `startapp`, which also lists the new app where it has to be."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +17,14 @@ class Command(startapp.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         """Create it; with a folder of its own as `directory`, leave the lists alone."""
         name = options["name"]
-        super().handle(**options)
+        new_folder = not options["directory"] and not Path(name).exists()
+        try:
+            super().handle(**options)
+        except BaseException:
+            # Ctrl-C, or a full disk: leave no half of an app.
+            if new_folder:
+                shutil.rmtree(name, ignore_errors=True)
+            raise
         for file, line in ({} if options["directory"] else LISTS).items():
             path, new = settings.BASE_DIR / file, line.replace("accounts", name)
             before, found, after = path.read_text(encoding="utf-8").partition(line)
