@@ -23,18 +23,24 @@ exchange_database() {
 {% include 'hooks/restore/exchange.sql' %}
 END
 }
-{% else %}
-# dump FILE: write the database to it
-dump() {
-{% include 'hooks/backup/dump.sh' %}
-}
 
-# load FILE: replace the site's database with a dump
-load() {
-    { echo 'DROP DATABASE app; CREATE DATABASE app; USE app;'; cat "$1"; } |
-        docker exec --interactive "$database" sh -c 'MYSQL_PWD=$(cat /run/secrets/database_password) exec {{ 'mariadb' if database == 'mariadb' else 'mysql' }} --user=app'
-}
 {% endif %}
+# load FOLDER: replace the site's database with the dump in it
+load() {
+    if [ -z "$database" ]; then
+        own "$1"
+        client "$PWD/$1" <<'END'
+{% include 'hooks/outside/load.sh' %}
+END
+        return
+    fi
+{% if database == 'postgres' %}
+    exchange_database
+{% else %}
+    { echo 'DROP DATABASE app; CREATE DATABASE app; USE app;'; cat "$1/database"; } |
+        docker exec --interactive "$database" sh -c 'MYSQL_PWD=$(cat /run/secrets/database_password) exec {{ 'mariadb' if database == 'mariadb' else 'mysql' }} --user=app'
+{% endif %}
+}
 
 replace_uploads() {
     site sh -ec 'if [ -e media ]; then mv media .restored/was; fi; mv .restored/media media'
@@ -60,11 +66,11 @@ leave() {
         echo "The restore failed: putting the old data back" >&2
         stop_site
         put_uploads_back
-        [ -z "$exchanged" ] || { {{ 'exchange_database' if database == 'postgres' else 'load "$new/was/database"' }} && exchanged=''; }
+        [ -z "$exchanged" ] || { load "$new/was" && exchanged=''; }
         deploy_stack data/stack.yaml > /dev/null || echo "The site does not become healthy: make prod-status shows what runs" >&2
     fi
 {% if database == 'postgres' %}
-    echo 'DROP DATABASE IF EXISTS restored' | query 2> /dev/null
+    [ -z "$database" ] || echo 'DROP DATABASE IF EXISTS restored' | query 2> /dev/null
 {% endif %}
     site rm -rf .restored
     # Keep the data that could not be put back: the next restore prints where it is.
@@ -87,11 +93,13 @@ fi
 site sh -ec 'rm -rf .restored; mkdir .restored; tar --extract --no-same-owner --directory .restored' < "$new/media.tar"
 rm "$new/media.tar"
 {% if database == 'postgres' %}
-query <<END
+if [ "$database" ]; then
+    query <<END
 DROP DATABASE IF EXISTS restored WITH (FORCE);
 CREATE DATABASE restored OWNER app TEMPLATE template0;
 END
-docker exec --interactive "$database" pg_restore --username postgres --dbname restored --exit-on-error < "$new/database"
+    docker exec --interactive "$database" pg_restore --username postgres --dbname restored --exit-on-error < "$new/database"
+fi
 {% endif %}
 
 # Replace the data.
@@ -101,12 +109,13 @@ stop_site
 trap '' HUP INT TERM
 mkdir "$new/was"
 {% if database == 'postgres' %}
-exchange_database
+[ "$database" ] || dump "$new/was/database"
+load "$new"
 exchanged=1
 {% else %}
 dump "$new/was/database"
 exchanged=1
-load "$new/database"
+load "$new"
 {% endif %}
 replace_uploads
 trap 'exit 1' HUP INT TERM

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.rotates(
     seconds=140,
     touched_by=[
         "*kubernetes*",
+        "hooks/outside/*",
         "tests/support/cluster.py",
     ],
 )
@@ -773,6 +774,12 @@ def test_backups_get_a_version_when_it_runs(site: Project, cluster: Cluster) -> 
         text = json.dumps(cluster.get("CronJob", name))
         assert f'"{image}"' in text
         assert "set-by-make-deploy" not in text
+        # As `kubectl create job`, which sends it in a format that the simulation does not read.
+        create = f"kubectl -n {site.slug} create job {name}-1 --from cronjob/{name} --dry-run=client --output json"
+        site.run("sh", "-c", f"{create} | kubectl -n {site.slug} create -f -")
+        site.run("kubectl", "-n", site.slug, "wait", "--for", "condition=complete", "--timeout", "1m", f"job/{name}-1")
+        job = (cluster.get("Job", f"{name}-1") or {})["spec"]["template"]["spec"]
+        assert job["containers"][0]["name"] == {"backup": "store", "restore": "load"}[name]
 
 
 def test_a_failed_migration_leaves_the_version_that_runs(site: Project, cluster: Cluster) -> None:

@@ -180,6 +180,8 @@ class Cluster:
             return 200, "what the container said\n"
         if method == "POST":
             body["metadata"].setdefault("uid", str(uuid4()))
+            if space := re.search("/namespaces/([^/]+)/", path):
+                body["metadata"].setdefault("namespace", space[1])
             return self.keep(method, f"{path}/{body['metadata']['name']}", body)
         found = self.objects.get(path.removesuffix("/scale"))
         if path.endswith("/scale") and found:
