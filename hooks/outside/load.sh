@@ -8,6 +8,7 @@ printf '%s\n' "SELECT format('DROP TABLE IF EXISTS %I.%I CASCADE', schemaname, t
     schemaname !~ '^(pg_|information_schema)' \gexec" > empty
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --single-transaction --file empty --file sql "$@"
 {% else %}
+for name; do :; done  # the last argument
 {
     echo "DROP DATABASE \`$name\`; CREATE DATABASE \`$name\`; USE \`$name\`;"
     cat database
