@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shlex
 import signal
 import subprocess
 import tarfile
@@ -265,17 +264,14 @@ def test_a_restore_that_fails_leaves_what_was_there(site: Site) -> None:
     assert site.state() == running
     assert site.rows() == rows
     # The dump is loaded and swapped in, and then the migrations fail: the old data comes back.
-    version = site.project.environment["TAG"]
-    broken = f"FROM {site.project.slug}:{version}\\nUSER 0\\nRUN echo 'exit(1)' > manage.py\\nUSER 10001"
-    image = f"{site.project.slug}:{version}"
+    migrates, fails = "command: python manage.py migrate\n", "command: python -c 'exit(1)'\n"
     site.python(WIPE)
-    site.project.docker("tag", image, f"{site.project.slug}:good")
-    site.project.run("sh", "-c", f"printf {shlex.quote(broken)} | docker build --quiet --tag {image} -")
+    site.project.edit("compose.production.yaml", migrates, fails)
     try:
         said = site.lines("restore", f"FILE=backups/{good.name}", fails=True)
         assert said[-1] == "The restore failed: putting the old data back"
     finally:
-        site.project.docker("tag", f"{site.project.slug}:good", image)
+        site.project.edit("compose.production.yaml", fails, migrates)
     site.compose("up", "--detach", "--wait")
     assert site.rows() == {}
     assert not (site.project.path / "data" / ".restored").exists()

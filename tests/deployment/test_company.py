@@ -147,6 +147,6 @@ def test_the_site_is_deployed(machine: Machine) -> None:
     assert machine.went_its_way()
     machine.sh("curl --silent --insecure --fail https://localhost/")
     label = "label=org.opencontainers.image.title"
-    history = machine.sh(f"docker history --no-trunc $(docker images --quiet --filter {label})")
+    history = machine.sh(f"docker images --quiet --filter {label} | xargs --max-args 1 docker history --no-trunc")
     assert CANARY not in history
     assert machine.proxy.url not in history

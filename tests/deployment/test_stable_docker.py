@@ -72,8 +72,8 @@ def test_it_is_the_one_that_the_readme_asks_for(team: Project) -> None:
     compose = team.run("docker", "compose", "version", "--short")
     readme = (team.path / "README.md").read_text(encoding="utf-8")
     assert [version.rpartition(".")[0] for version in versions] == ["26.1", "26.1"]
-    assert f"Docker {versions[0].rpartition('.')[0]} or newer" in readme
-    assert f"Compose {compose.rpartition('.')[0]} or newer" in readme
+    assert f"Docker ({versions[0].rpartition('.')[0]} or newer)" in readme
+    assert f"Compose ({compose.rpartition('.')[0]} or newer)" in readme
     assert team.run("sh", "scripts/docker.sh") == ""
 
 
