@@ -9,10 +9,10 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
-from tests.support.project import Project, add_app
+from tests.support.project import Project, add_app, line_added
 
 # An app to add to the project: numbered writes, and a slow page.
 APP = {
@@ -175,16 +175,9 @@ class Production:
         """Return the names of the secrets that were made."""
         return {file.name for file in (self.project.path / "secrets").iterdir()}
 
-    @contextmanager
-    def production_env(self, line: str) -> Iterator[None]:
+    def production_env(self, line: str) -> AbstractContextManager[None]:
         """Add a line to production.env for the duration of the context."""
-        file = self.project.path / "production.env"
-        before = file.read_text(encoding="utf-8")
-        file.write_text(f"{before}{line}\n", encoding="utf-8")
-        try:
-            yield
-        finally:
-            file.write_text(before, encoding="utf-8")
+        return line_added(self.project.path / "production.env", line)
 
     def numbers(self) -> set[int]:
         """Return the numbers that are in the database."""

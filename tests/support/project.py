@@ -240,15 +240,21 @@ def add_telemetry(project: Project) -> None:
 
 
 @contextmanager
-def reinstalling(project: Project) -> Iterator[None]:
-    """Make builds install all packages again. `--no-cache` would empty the package caches of all builds as well."""
-    path = project.path / "requirements-build.txt"
+def line_added(path: Path, line: str) -> Iterator[None]:
+    """Add a line to a file for the duration of the context."""
     before = path.read_text(encoding="utf-8")
-    path.write_text(f"{before}# {time.time_ns()}\n", encoding="utf-8")
+    path.write_text(f"{before}{line}\n", encoding="utf-8")
     try:
         yield
     finally:
         path.write_text(before, encoding="utf-8")
+
+
+@contextmanager
+def reinstalling(project: Project) -> Iterator[None]:
+    """Make builds install all packages again. `--no-cache` would empty the package caches of all builds as well."""
+    with line_added(project.path / "requirements-build.txt", f"# {time.time_ns()}"):
+        yield
 
 
 def clean_up(project: Project) -> None:
