@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
 from pytest_copie.plugin import Copie
 
 from tests.engine import Engine
@@ -119,9 +119,13 @@ def walk(page: Page, site: str, kind: str, complaints: list[str]) -> None:
         if message.type in ("error", "warning"):
             complaints.append(f"{message.location.get('url')}: {message.text}")
 
+    def fail(request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # we have left the page before its icon arrived
+            complaints.append(f"{request.url} failed: {request.failure}")
+
     page.on("console", listen)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(f"{request.url} failed: {request.failure}"))
+    page.on("requestfailed", fail)
     page.on(
         "request", lambda request: None if request.url.startswith((site, "data:")) else complaints.append(request.url)
     )

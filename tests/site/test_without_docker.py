@@ -21,6 +21,7 @@ from pytest_copie.plugin import Copie
 from tests.support import matrix
 from tests.support.disk import filled, small_disk
 from tests.support.matrix import ROOT
+from tests.support.project import free_port
 
 # A client that answers as the variables say. The real messages of Docker 26 and 29 are in the table below.
 DOCKER = """#!/bin/sh
@@ -240,6 +241,7 @@ PLAIN = {"help", "test", "lint", "release", "has-version"}
     ],
 )
 def test_the_templates_own_commands(error: str, sentence: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PORT": str(free_port())}
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipes = dict(re.findall(r"(?m)^([a-z-]+):.*\n((?:\t.*\n)*)", text))
     assert set(commands(ROOT)) == recipes.keys()
@@ -249,7 +251,9 @@ def test_the_templates_own_commands(error: str, sentence: str, tmp_path: Path) -
         if found:
             words = [*filter(None, [found[1], found[2]]), *([str(tmp_path / "demo")] if found[3] else [])]
             command = [sys.executable, "-c", MODULE.format(error=error), *words]
-            result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+            result = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
+            )
             assert result.returncode, name
             assert "Traceback" not in result.stderr, f"{name}: {result.stderr}"
             assert sentence in result.stderr
