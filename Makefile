@@ -5,6 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Two per core, because half of the workers mostly wait.
 WORKERS ?= $(shell expr 2 \* $$(nproc))
+# Some images set it: each of the many starts of Python would compile the tests again.
+unexport PYTHONDONTWRITEBYTECODE
 DEMO ?= demo
 PORT ?= 8000
 
