@@ -53,11 +53,14 @@ engine: ## start a Docker engine if none is running
 engine-stop: ## stop the engine that was started here
 	@$(PYTHON) -m tests.engine stop
 
+# By uv, which is among the requirements: pip alone takes four times as long.
 $(READY): requirements.txt
 	@echo "Setting up .venv" >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Slipway needs Python 3.11 or newer: make PYTHON=python3.13")'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --require-hashes --requirement requirements.txt
+	@awk '/^[a-z]/ { uv = /^uv==/ } uv' requirements.txt > .venv/uv.txt
+	@$(BIN)/pip install --quiet --require-hashes --requirement .venv/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --system-certs --compile-bytecode --require-hashes --requirement requirements.txt
 	@touch $@
 
 .PHONY: help demo demo-stop test lint lock release has-version benchmark engine engine-stop
