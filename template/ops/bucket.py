@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from posixpath import join, splitext
 from typing import Any
 
@@ -66,8 +66,8 @@ class Objects(S3Storage):  # type: ignore[misc]
     def problem(self) -> str:
         """Ask for the bucket, and return why it cannot be used, "" if it can."""
         try:
-            with self.explained():
-                self.bucket.meta.client.head_bucket(Bucket=self.bucket_name)
+            with self.explained(), closing(self.bucket.meta.client) as client:  # workers must not share its connection
+                client.head_bucket(Bucket=self.bucket_name)
         except StorageError as error:
             return str(error)
         return ""

@@ -1,6 +1,7 @@
 """Run Celery's worker and beat in containers: heartbeat, results, schedule, signals. The queue is in ops/queue.py."""
 
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -131,6 +132,12 @@ def log_as_django_does(**_: Any) -> None:
 def report_errors(**_: Any) -> None:
     """Set up error reporting before Celery prepares the tasks, because Sentry wraps them."""
     init_sentry()
+
+
+@worker_init.connect
+def share_memory(**_: Any) -> None:
+    """Keep looking for garbage from writing to the memory that the worker's processes share."""
+    gc.freeze()
 
 
 @worker_init.connect

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from contextvars import copy_context
 from functools import partial
-from multiprocessing import parent_process
+from multiprocessing import set_start_method
 from multiprocessing.util import Finalize
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -250,6 +250,12 @@ application = Front(
     queue=number("WEB_QUEUE", default=100),
     max_body=number("MAX_BODY_MB", default=10, minimum=1) * 1_000_000,
 )
-if parent_process():
-    # A worker ends without finalizing Python: before 3.14 that can kill Granian's threads, which then panic.
+
+
+def worker() -> Front:
+    """Return the application to the worker process that runs it."""
+    # Processes that the site starts must not be copies of this one, whose threads they would lack.
+    set_start_method("spawn", force=True)
+    # It ends without finalizing Python: before 3.14 that can kill Granian's threads, which then panic.
     Finalize(None, os._exit, args=(0,), exitpriority=-1)
+    return application

@@ -31,7 +31,8 @@ class Stream:
             if self.closed:
                 raise BrokenPipeError("the client has disconnected")
             self.file.seek(self.written)
-            self.written += self.file.write(data)
+            for start in range(0, len(data), CHUNK):  # a file that begins in memory would keep a copy of it all
+                self.written += self.file.write(data[start : start + CHUNK])
         if not self.news.is_set():
             self.loop.call_soon_threadsafe(self.news.set)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.plugin.selection import selected
 from tests.support import asked
-from tests.support.images import LOOK, UNCOMPILED
+from tests.support.images import LOOK, UNCOMPILED, UNSHARED
 from tests.support.project import Project, get
 from tests.support.servers import Site, ensure_server, run_name
 
@@ -57,6 +57,11 @@ def test_its_content(site: Site, built: dict[str, Any]) -> None:
     assert not {".env", ".git", ".venv", "tests", "compose.yaml"} & set(seen["app"])
     assert seen["server"], "the server is not PID 1"
     assert seen["healthy"]
+
+
+def test_its_processes_share_memory(site: Site) -> None:
+    for name in {"web", "worker"} & set(site.containers):
+        assert site.project.docker("exec", site.containers[name], "python", "-c", UNSHARED) == "", name
 
 
 def test_what_it_imports_has_bytecode(site: Site, pytestconfig: pytest.Config) -> None:

@@ -5,6 +5,7 @@ import errno
 import tempfile
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ import pytest
 from ops import front
 from ops.front import PAGE, Front, Message
 from ops.health import Check
-from ops.stream import CHUNK
+from ops.stream import CHUNK, Stream
 
 Environ = dict[str, Any]
 
@@ -394,5 +395,20 @@ def test_live_starts_the_other_checks_now_and_then(monkeypatch: pytest.MonkeyPat
             assert await Client(app, "/livez").answer() == 200
             other.start().result(10)
         assert checks == [1]
+
+    run(test)
+
+
+def test_a_large_page_is_not_copied_in_memory() -> None:
+    async def test() -> None:
+        page = bytes(20_000_000)
+        stream = Stream(asyncio.get_running_loop())
+        tracemalloc.start()
+        try:
+            stream.write(page)
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
+            stream.close()
 
     run(test)

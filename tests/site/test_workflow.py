@@ -567,7 +567,7 @@ def test_a_database_that_is_not_ready_is_said(team: Project, image: str) -> None
     """Down, missing or empty: the site stays up, /readyz returns 503, no page returns 500, and the log says why."""
     if team.database == "sqlite":
         cases = {"sqlite:////tmp/empty.db": "migrations are missing", "sqlite:////nowhere/db": "unable to open"}
-        command = ["granian", "--blocking-threads", "1", "ops.front:application"]
+        command = ["granian", "--factory", "--blocking-threads", "1", "ops.front:worker"]
     else:
         url = urls(team)["DATABASE_URL"]
         server = url.rpartition("/")[0]

@@ -50,6 +50,19 @@ print(*[spec.name for spec in specs if not spec.origin.startswith("/app/") and n
     and os.path.getsize(spec.origin) > 5_000])
 """
 
+# Runs in a container, as its user: prints which of its processes have more than half of their memory to themselves.
+UNSHARED = r"""
+import pathlib
+for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        lines = (folder / "smaps_rollup").read_text().splitlines()[1:]
+    except OSError:
+        continue
+    size = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
+    if size and size["Rss"] > 30_000 and size["Private_Dirty"] * 2 > size["Rss"]:
+        print(folder.name, size)
+"""
+
 
 def largest(answers: Mapping[str, Any]) -> float:
     """Return how many MB the production image of a combination may add to its base."""

@@ -26,6 +26,7 @@ NEEDS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "test_api.py": lambda answers: answers["use_drf"],
     "test_queue.py": lambda answers: answers["use_celery"],
     "processes/test_errors.py": lambda answers: answers["use_celery"] and answers["database"] == "sqlite",
+    "processes/test_serve.py": lambda answers: not answers["use_celery"],
     "processes/test_worker.py": lambda answers: answers["use_celery"],
     "test_server.py": lambda answers: answers["database"] != "sqlite",
     "test_pool.py": lambda answers: answers["database"] == "postgres",
