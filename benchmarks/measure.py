@@ -166,7 +166,7 @@ class Bench:
             "update",
             "",
             lambda: copier.run_update(team, vcs_ref="HEAD", defaults=True, overwrite=True, quiet=True),
-            lambda: git("reset", "--quiet", "--hard", at=team),
+            lambda: (git("reset", "--quiet", "--hard", at=team), git("clean", "--quiet", "--force", "-d", at=team)),
         )
 
     def image(self, name: str) -> None:

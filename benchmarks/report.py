@@ -35,7 +35,7 @@ PLOTS = {
 
 
 def write(figures: list[Figure], folder: Path) -> None:
-    """Write benchmark.json, benchmark.md and the plots into `folder`."""
+    """Write accepted.json, accepted.md and the plots into `folder`."""
     folder.mkdir(exist_ok=True)
     document = [asdict(figure) | {"median": round(figure.median, 3)} for figure in figures]
     (folder / "accepted.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
