@@ -207,7 +207,7 @@ class Bench:
         def answers() -> None:
             start()
             address = project.address(site.containers["web"])
-            until(lambda: answered(address), 60, every=0.01)
+            until(lambda: answered(f"{address}/"), 60, every=0.01)
 
         def healthy() -> None:
             start()
@@ -285,10 +285,10 @@ def running(project: Project) -> Iterator[Site]:
 TESTED = ("PYTHONWARNINGS", "GRANIAN_WORKERS")  # variables that a user does not set
 
 
-def answered(address: str) -> bool:
-    """Return whether a site serves its home page."""
+def answered(url: str) -> bool:
+    """Return whether a site serves a page."""
     try:
-        return get(f"{address}/").status == 200
+        return get(url).status == 200
     except OSError:
         return False
 
