@@ -44,8 +44,9 @@ release: has-version lint test ## run all tests, then date the changelog, commit
 has-version:
 	@test "$(version)" || { echo "Which version? Run make release version=1.2.3; CONTRIBUTING.md explains what makes a major one" >&2; exit 1; }
 
-benchmark: $(READY) ## measure sizes and times against the budgets; accept=1 keeps the figures in benchmarks/
-	$(BIN)/python -m benchmarks $(if $(accept),accept)
+# only=times, only=throughput or only=scale measures that part; large=1 lets a project grow to a thousand apps.
+benchmark: $(READY) ## measure sizes, times and requests a second; accept=1 keeps the figures in benchmarks/
+	$(BIN)/python -m benchmarks $(if $(accept),--accept) $(if $(only),--only $(only)) $(if $(large),--large)
 
 engine: ## start a Docker engine if none is running
 	@$(PYTHON) -m tests.engine start

@@ -6,14 +6,16 @@ a missed size is an error.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import scale, throughput
 from benchmarks.measure import DEVELOPED, TELLING, Bench
-from benchmarks.report import HERE, markdown, write
+from benchmarks.report import HERE, keep, markdown, write
 from tests.engine import stop_engine
 from tests.support.matrix import ROOT
 from tests.support.project import CommandError
@@ -22,20 +24,35 @@ from tools.errors import said_plainly
 
 
 def main() -> None:
-    """Measure, print a table, and write it with its plots into reports/, or beside this file as the accepted run."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        Path(folder).chmod(0o755)  # the projects' owner reads them
-        bench = Bench(Path(folder))
+    """Measure, print tables, and write them with the plots into reports/, or beside this file as the accepted run."""
+    parser = argparse.ArgumentParser(prog="make benchmark")
+    parser.add_argument("--accept", action="store_true")
+    parser.add_argument("--only", choices=["times", "throughput", "scale"], help="measure this part, and for longer")
+    parser.add_argument("--large", action="store_true", help="scale: up to a thousand; takes half an hour")
+    options = parser.parse_args()
+    folder = HERE if options.accept else ROOT / "reports"
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
+        Path(temporary).chmod(0o755)  # the projects' owner reads them
+        bench = Bench(Path(temporary))
         if bench.engine.started:
             stack.callback(stop_engine)
         stack.callback(remove_servers, bench.engine, str(os.getpid()))
-        bench.template()
-        for name in TELLING:
-            bench.image(name)
-        for name in DEVELOPED:
-            bench.loop(name)
-    print(markdown(bench.figures), end="")
-    write(bench.figures, HERE if sys.argv[1:] == ["accept"] else ROOT / "reports")
+        if options.only in (None, "times"):
+            bench.template()
+            for name in TELLING:
+                bench.image(name)
+            for name in DEVELOPED:
+                bench.loop(name)
+            print(markdown(bench.figures))
+            write(bench.figures, folder)
+        if options.only in (None, "throughput"):
+            pages, seconds = (throughput.PAGES, 2) if options.only else (throughput.BRIEF, 1)
+            rates = throughput.throughput(bench, pages, seconds)
+            keep("throughput", rates, throughput.table(rates), folder)
+        if options.only in (None, "scale"):
+            kinds = scale.KINDS if options.only else scale.BRIEF
+            growths = scale.scale(bench, kinds, (10, 100, 1000) if options.large else (100,))
+            keep("scale", growths, scale.table(growths), folder)
     large = [figure for figure in bench.figures if figure.name == "added" and figure.median > (figure.budget or 0)]
     sys.exit(f"Larger than its budget: {', '.join(figure.combination for figure in large)}" if large else 0)
 

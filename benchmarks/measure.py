@@ -166,7 +166,7 @@ class Bench:
             "update",
             "",
             lambda: copier.run_update(team, vcs_ref="HEAD", defaults=True, overwrite=True, quiet=True),
-            lambda: git("reset", "--quiet", "--hard", at=team),
+            lambda: (git("reset", "--quiet", "--hard", at=team), git("clean", "--quiet", "--force", "-d", at=team)),
         )
 
     def image(self, name: str) -> None:
@@ -207,7 +207,7 @@ class Bench:
         def answers() -> None:
             start()
             address = project.address(site.containers["web"])
-            until(lambda: answered(address), 60, every=0.01)
+            until(lambda: answered(f"{address}/"), 60, every=0.01)
 
         def healthy() -> None:
             start()
@@ -285,10 +285,10 @@ def running(project: Project) -> Iterator[Site]:
 TESTED = ("PYTHONWARNINGS", "GRANIAN_WORKERS")  # variables that a user does not set
 
 
-def answered(address: str) -> bool:
-    """Return whether a site serves its home page."""
+def answered(url: str) -> bool:
+    """Return whether a site serves a page."""
     try:
-        return get(f"{address}/").status == 200
+        return get(url).status == 200
     except OSError:
         return False
 

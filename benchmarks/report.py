@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ PLOTS = {
 
 
 def write(figures: list[Figure], folder: Path) -> None:
-    """Write benchmark.json, benchmark.md and the plots into `folder`."""
+    """Write accepted.json, accepted.md and the plots into `folder`."""
     folder.mkdir(exist_ok=True)
     document = [asdict(figure) | {"median": round(figure.median, 3)} for figure in figures]
     (folder / "accepted.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -54,6 +55,15 @@ def write(figures: list[Figure], folder: Path) -> None:
         ]
         chart.add("", values)
         chart.render_to_file(str(folder / f"{name}.svg"))
+
+
+def keep(name: str, results: Sequence[Any], text: str, folder: Path) -> None:
+    """Print a table, and write it and the results that it shows, which are dataclasses, into `folder`."""
+    print(text)
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    rows = [asdict(result) for result in results]
+    (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 def markdown(figures: list[Figure]) -> str:

@@ -64,6 +64,7 @@ def environ_of(scope: dict[str, Any], body: IO[bytes], length: int) -> dict[str,
         environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE")
     if environ.pop("HTTP_CONTENT_LENGTH", None) or length:
         environ["CONTENT_LENGTH"] = str(length)  # by now known for chunked bodies, too
-    if not environ.get("HTTP_AUTHORIZATION", "").isascii() or not is_text(environ.get("CONTENT_TYPE", "")):
+    kind = environ.get("CONTENT_TYPE")
+    if not environ.get("HTTP_AUTHORIZATION", "").isascii() or (kind and not is_text(kind)):
         raise RefusedError(400, "The request cannot be read.")
     return environ

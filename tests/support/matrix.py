@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import heapq
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -107,11 +108,20 @@ def covering_pairs() -> tuple[Combination, ...]:
 
 def cover(candidates: tuple[Combination, ...], strength: int) -> tuple[Combination, ...]:
     """Return those of the candidates, each in turn the first that adds the most new groups, that contain all groups."""
-    missing = {group for each in candidates for group in groups(each, strength)}
+    known = [groups(each, strength) for each in candidates]
+    missing = set[tuple[tuple[str, Any], ...]]().union(*known)
+    # The groups that each adds, as counted last: what it adds now is no more, so most need not be counted again.
+    adds = [(-len(found), index) for index, found in enumerate(known)]
+    heapq.heapify(adds)
     chosen: list[Combination] = []
     while missing:
-        chosen.append(max(candidates, key=lambda each: len(missing & groups(each, strength))))
-        missing -= groups(chosen[-1], strength)
+        index = adds[0][1]
+        now = (-len(missing & known[index]), index)
+        if now > adds[0]:
+            heapq.heapreplace(adds, now)
+        else:
+            chosen.append(candidates[index])
+            missing -= known[index]
     return tuple(chosen)
 
 

@@ -45,9 +45,16 @@ def test_a_wrong_setting_is_one_line(command: str, variables: dict[str, str], me
     [
         ({"WEB_QUEUE": "many"}, "WEB_QUEUE is 'many'. Set it to something like 100."),
         ({"GRANIAN_BLOCKING_THREADS": "0"}, "GRANIAN_BLOCKING_THREADS is 0. Set it to 1 or more."),
+        *(
+            (
+                {"GRANIAN_INTERFACE": name},
+                f"GRANIAN_INTERFACE is {name!r}. Remove it: ops/front.py speaks asginl, and calls the site by WSGI.",
+            )
+            for name in ("asgi", "wsgi", "rsgi", "")
+        ),
     ],
 )
-def test_a_wrong_number_ends_the_server_once(variables: dict[str, str], message: str) -> None:
+def test_a_wrong_value_ends_the_server_once(variables: dict[str, str], message: str) -> None:
     ended = run("-m ops.serve", PRODUCTION | variables)
     assert ended.returncode == 1
     assert (ended.stdout, ended.stderr) == ("", f"Configuration error: {message}\n")
