@@ -192,6 +192,7 @@ def test_the_package_is_added_as_its_line_says(site: Site) -> None:
     assert abs(grown - int(documented)) < 4
     log = site.compose("logs", "--no-log-prefix", "web")
     assert "has no bucket uploads: create it, or correct STORAGE_URL." in log
+    assert "Each worker loads the site for itself" not in log, "the first process stays connected to the bucket"
     site.python(CREATE)
 
 
