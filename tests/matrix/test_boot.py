@@ -59,11 +59,6 @@ def test_its_content(site: Site, built: dict[str, Any]) -> None:
     assert seen["healthy"]
 
 
-def test_its_processes_share_memory(site: Site) -> None:
-    for name in {"web", "worker"} & set(site.containers):
-        assert site.project.docker("exec", site.containers[name], "python", "-c", UNSHARED) == "", name
-
-
 def test_what_it_imports_has_bytecode(site: Site, pytestconfig: pytest.Config) -> None:
     """In the covering combinations. As a parameter of its own, it would start each site a second time."""
     if site.project.combination not in selected(pytestconfig, covering=True):
@@ -77,6 +72,12 @@ def test_what_it_imports_has_bytecode(site: Site, pytestconfig: pytest.Config) -
 
 def test_a_task_sent_over_http_is_done(site: Site) -> None:
     asked.task(site.project, site.address, site.python)
+
+
+def test_its_processes_share_memory(site: Site) -> None:
+    # After a task: a worker that is starting has nobody to share with yet.
+    for name in {"web", "worker"} & set(site.containers):
+        assert site.project.docker("exec", site.containers[name], "python", "-c", UNSHARED) == "", name
 
 
 def test_it_stops_cleanly_after_logs_in_json(site: Site) -> None:

@@ -62,6 +62,7 @@ def as_it_was(team: Project) -> Iterator[None]:
     yield
     team.run("git", "checkout", "--quiet", "--", ".")
     team.run("git", "clean", "--quiet", "--force", "-d")
+    team.run("chown", "--recursive", "--reference", ".", ".")  # git writes files as its own user
 
 
 class Quiet(SimpleHTTPRequestHandler):
