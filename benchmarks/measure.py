@@ -102,6 +102,23 @@ def edit(path: Path) -> Callable[[], object]:
     return lambda: path.write_text(f"{path.read_text()}{comment.format(next(counter))}\n", encoding="utf-8")
 
 
+def timed(action: Callable[[], object], before: Callable[[], object] = lambda: None, runs: int = RUNS) -> list[float]:
+    """Return the seconds that `action` takes in each run; `before` runs ahead of it, and is not counted."""
+    found = []
+    for _ in range(runs):
+        before()
+        start = time.perf_counter()
+        action()
+        found.append(time.perf_counter() - start)
+    return found
+
+
+def as_before(path: Path) -> None:
+    """Put a repository back to its commit."""
+    git("reset", "--quiet", "--hard", at=path)
+    git("clean", "--quiet", "--force", "-d", at=path)
+
+
 class Bench:
     """Measures projects that it renders into one temporary folder, and collects the figures."""
 
@@ -123,13 +140,7 @@ class Bench:
         self, name: str, combination: str, action: Callable[[], object], before: Callable[[], object] = lambda: None
     ) -> None:
         """Add the seconds that `action` takes; `before` runs ahead of each `action`, and is not counted."""
-        runs = []
-        for _ in range(RUNS):
-            before()
-            start = time.perf_counter()
-            action()
-            runs.append(time.perf_counter() - start)
-        self.note(name, combination, "s", runs)
+        self.note(name, combination, "s", timed(action, before))
 
     def project(self, name: str) -> Project:
         """Render a combination under a name that no other project has, and make its base images available."""
@@ -166,7 +177,7 @@ class Bench:
             "update",
             "",
             lambda: copier.run_update(team, vcs_ref="HEAD", defaults=True, overwrite=True, quiet=True),
-            lambda: (git("reset", "--quiet", "--hard", at=team), git("clean", "--quiet", "--force", "-d", at=team)),
+            lambda: as_before(team),
         )
 
     def image(self, name: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import copier
 
-from benchmarks.measure import TELLING, Bench, answered, edit, running
+from benchmarks.measure import TELLING, Bench, answered, as_before, edit, running, timed
 from tests.support.project import Project, clean_up, until
 from tests.support.releases import clone_with_releases, commit_all, git, known, releases
 from tests.support.servers import Site
@@ -108,23 +107,6 @@ class Growth:
         return (statistics.median(self.seconds[count]) - statistics.median(self.seconds[0])) / count * 1000
 
 
-def timed(action: Callable[[], object], before: Callable[[], object] = lambda: None, runs: int = RUNS) -> list[float]:
-    """Return the seconds that `action` takes in each run, after `before`."""
-    found = []
-    for _ in range(runs):
-        before()
-        start = time.perf_counter()
-        action()
-        found.append(time.perf_counter() - start)
-    return found
-
-
-def as_before(path: Path) -> None:
-    """Put a repository back to its commit."""
-    git("reset", "--quiet", "--hard", at=path)
-    git("clean", "--quiet", "--force", "-d", at=path)
-
-
 def grow(project: Project, files: dict[str, str]) -> None:
     """Put a project back to its commit, and add files, with a line for each app where one has to be."""
     as_before(project.path)
@@ -205,7 +187,7 @@ def template(folder: Path, project: Project, sizes: tuple[int, ...]) -> list[Gro
         git("init", "--quiet", at=team)
         commit_all(team)
         update.seconds[size] = timed(
-            partial(copier.run_update, team, defaults=True, **always), partial(as_before, team)
+            partial(copier.run_update, team, defaults=True, **always), partial(as_before, team), RUNS
         )
         questions = (clone / "copier.yml").read_text(encoding="utf-8")
         more = "".join(f'    - "4.{number}"\n' for number in range(size))
@@ -214,9 +196,9 @@ def template(folder: Path, project: Project, sizes: tuple[int, ...]) -> list[Gro
         )
         commit_all(clone)
         target = folder / f"render-{size}"
-        render.seconds[size] = timed(partial(copier.run_copy, str(clone), target, data=data, **always))
+        render.seconds[size] = timed(partial(copier.run_copy, str(clone), target, data=data, **always), runs=RUNS)
         command = (sys.executable, "-c", "from tests.support import matrix; matrix.covering()")
-        cover.seconds[size] = timed(partial(subprocess.run, command, cwd=clone, check=True))
+        cover.seconds[size] = timed(partial(subprocess.run, command, cwd=clone, check=True), runs=RUNS)
     return [render, cover, update]
 
 
