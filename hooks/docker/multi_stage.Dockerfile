@@ -70,6 +70,7 @@ COPY ${REQUIREMENTS} ./
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=index-url --mount=type=secret,id=ca-cert \
     sh packages.sh install ${REQUIREMENTS} \
+    && sh packages.sh fits ${REQUIREMENTS} \
     && rm $VIRTUAL_ENV/.lock
 
 

@@ -83,7 +83,9 @@ install) # a lock, and uv's options
 fits) # a lock: offline, this succeeds only if it has installed everything that pyproject.toml requires
     # Without the addresses of repositories, which uv would ask for their commits.
     sed 's/ @ git+[^"]*//' pyproject.toml > "$folder/pyproject.toml"
-    uv pip install --quiet --no-cache --offline --no-index --no-sources --requirement "$folder/pyproject.toml" 2> /dev/null ||
+    group=
+    [ "$1" != requirements-dev.txt ] || group="--group=$folder/pyproject.toml:dev"
+    uv pip install --quiet --no-cache --offline --no-index --no-sources --requirement "$folder/pyproject.toml" $group 2> /dev/null ||
         { echo "$1 does not fit pyproject.toml: run \`make lock\`" >&2; exit 1; }
     ;;
 lock) # uv's options, such as --upgrade
