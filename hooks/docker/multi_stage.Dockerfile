@@ -30,9 +30,9 @@ RUN mkdir /runtime && if [ "$RUNTIME_IMAGE" != base ]; then \
 {% endif %}
 COPY scripts/packages.sh requirements-build.txt ./
 # Secrets, because the password of a private index must not stay in the image.
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=index-url --mount=type=secret,id=ca-cert \
-    sh packages.sh uv
+    sh packages.sh uv /usr/local/bin
 
 # Outside /app: a bind mount would hide it.
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH

@@ -20,13 +20,13 @@ ARG BUILD_PACKAGES
 ARG REQUIREMENTS=requirements.txt
 # With the folder wheels, if there is one.
 COPY pyproject.toml requirements-build.txt ${REQUIREMENTS} wheel[s] ./
-RUN --mount=type=cache,target=/root/.cache/pip --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=index-url --mount=type=secret,id=ca-cert \
     --mount=type=bind,source=scripts/packages.sh,target=/packages.sh \
     <<EOF
 set -eu
-PYTHONDONTWRITEBYTECODE=1 sh /packages.sh uv --target /tmp/uv
-PATH=/tmp/uv/bin:$PATH
+PYTHONDONTWRITEBYTECODE=1 sh /packages.sh uv /tmp/uv
+PATH=/tmp/uv:$PATH
 uv venv --quiet $VIRTUAL_ENV
 # What has been compiled before comes from the cache. Without isolation, nothing can be compiled here.
 if ! sh /packages.sh install ${REQUIREMENTS} --no-build-isolation 2> /dev/null; then

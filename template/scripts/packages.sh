@@ -64,9 +64,19 @@ system) # Debian's packages, if any
     try "Installing $*" env DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends --yes "$@"
     rm -rf /var/lib/apt/lists/*
     ;;
-uv) # pip's options
-    try "Installing uv" pip install --quiet --disable-pip-version-check --no-compile --root-user-action ignore \
-        --require-hashes --requirement requirements-build.txt "$@"
+uv) # a folder to put it into
+    # pip takes more than a second: builds keep the program in their cache. Another platform's does not start.
+    kept=/root/.cache/uv/program-$(sha256sum < requirements-build.txt | cut -c 1-16)
+    mkdir -p "$1"
+    if "$kept" --version > "$folder/said" 2>&1 && cp "$kept" "$1/uv"; then exit; fi
+    try "Installing uv" pip install --quiet --disable-pip-version-check --no-cache-dir --no-compile \
+        --root-user-action ignore --require-hashes --requirement requirements-build.txt --target "$folder/uv"
+    cp "$folder/uv/bin/uv" "$1"
+    # Renamed, because other builds may be reading it. Outside of a build, there is no cache.
+    if copy=$(mktemp "$kept.XXXXXX" 2> /dev/null); then
+        find "${kept%/*}" -maxdepth 1 -name 'program-*' -mtime +30 -delete
+        install -m 755 "$1/uv" "$copy" && mv "$copy" "$kept"
+    fi
     ;;
 install) # a lock, and uv's options
     lock=$1
@@ -101,13 +111,12 @@ lock) # uv's options, such as --upgrade
     exit 1
     ;;
 resolve)
-    sh "$0" uv --target "$folder/uv"
+    sh "$0" uv "$folder"
     otherwise="no set of versions satisfies pyproject.toml"
     lock() {
         name=$1
         shift
-        try "Locking $name" env PYTHONPATH="$folder/uv" python -m uv pip compile --quiet --system-certs \
-            --output-file "$folder/$name" "$@"
+        try "Locking $name" "$folder/uv" pip compile --quiet --system-certs --output-file "$folder/$name" "$@"
     }
     cp requirements*.txt "$folder"
     lock requirements.txt pyproject.toml "$@"

@@ -41,6 +41,12 @@ case "$1" in version | compose) echo 2.26; exit ;; esac
 while [ "$1" != sh ]; do shift; done
 exec "$@"
 """
+# In place of `pip`, because nothing is locked: it installs this machine's uv.
+PIP = """#!/bin/sh
+while [ "$1" != --target ]; do shift; done
+mkdir -p "$2/bin"
+cp "$(command -v uv)" "$2/bin/uv"
+"""
 # As the owner of the folder, which the container would ask /app for.
 OWNER = {"HOST_UID": str(os.getuid()), "HOST_GID": str(os.getgid())}
 QUIET = {**OWNER, "MAKEFLAGS": "", "UV_HTTP_RETRIES": "0", "UV_PYTHON_DOWNLOADS": "never"}
@@ -69,8 +75,9 @@ class Site:
     def __init__(self, rendered: Path, folder: Path, index: Index) -> None:
         self.path = folder / "site"
         subprocess.run(["cp", "--recursive", rendered, self.path], check=True)
-        (folder / "docker").write_text(DOCKER, encoding="utf-8")
-        (folder / "docker").chmod(0o755)
+        for name, text in (("docker", DOCKER), ("pip", PIP)):
+            (folder / name).write_text(text, encoding="utf-8")
+            (folder / name).chmod(0o755)
         path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "SSL_"))}
         self.environment = {**inherited, **QUIET, **OWNER, "PATH": path, "HOME": str(folder), "INDEX_URL": index.url()}
