@@ -63,7 +63,7 @@ def commands(site: Project) -> list[str]:
     recipes = dict(
         re.findall(r"(?m)^([a-z-]+):.*\n((?:\t.*\n)*)", (site.path / "Makefile").read_text(encoding="utf-8"))
     )
-    found = [name for name in recipes if re.search(r"\$\((WEB|RUN|LOCK)\)|docker (compose|build)", recipes[name])]
+    found = [name for name in recipes if re.search(r"\$\((WEB|CODE|RUN|LOCK)\)|docker (compose|build)", recipes[name])]
     assert len(found) > 15
     others = recipes.keys() - {*found, "help"}
     assert [name for name in others if not re.search(r"\bsh scripts/\w+\.sh", recipes[name])] == []
