@@ -21,7 +21,7 @@ from tests.support.images import largest
 from tests.support.matrix import ROOT, Combination
 from tests.support.project import Project, clean_up, get, own_project, remove_images, until
 from tests.support.releases import clone_with_releases, commit_all, git, known, releases
-from tests.support.servers import Site, ensure_server
+from tests.support.servers import Site, ensure_server, remove_servers
 
 RUNS = 5
 REFERENCE = "py3.14-postgres-drf-multi"
@@ -292,6 +292,7 @@ def running(project: Project) -> Iterator[Site]:
         yield site
     finally:
         site.remove()
+        remove_servers(project.engine, str(os.getpid()))  # with the database
 
 
 TESTED = ("PYTHONWARNINGS", "GRANIAN_WORKERS")  # variables that a user does not set

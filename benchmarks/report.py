@@ -37,7 +37,7 @@ PLOTS = {
 
 def write(figures: list[Figure], folder: Path) -> None:
     """Write accepted.json, accepted.md and the plots into `folder`."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     document = [asdict(figure) | {"median": round(figure.median, 3)} for figure in figures]
     (folder / "accepted.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (folder / "accepted.md").write_text(markdown(figures), encoding="utf-8")
@@ -60,7 +60,7 @@ def write(figures: list[Figure], folder: Path) -> None:
 def keep(name: str, results: Sequence[Any], text: str, folder: Path) -> None:
     """Print a table, and write it and the results that it shows, which are dataclasses, into `folder`."""
     print(text)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
     rows = [asdict(result) for result in results]
     (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
