@@ -19,7 +19,7 @@ from tests.support.production import Load, Site, add_ledger
 from tests.support.project import clean_up, free_port, make_project, until
 
 pytestmark = pytest.mark.rotates(
-    seconds=150,
+    seconds=350,
     touched_by=[
         *("*compose.production*", "*Caddyfile*", "hooks/deploy/*.sh"),
         *("*/production.sh*", "tests/support/production.py"),

@@ -177,7 +177,7 @@ def test_forged_headers_are_not_believed(site: Production) -> None:
     # A wrong password is counted for the client's real address.
     _, headers, _ = site.ask("/admin/login/")
     token = next(each for each in headers["set-cookie"] if "csrftoken=" in each).split("csrftoken=")[1].split(";")[0]
-    guess = http.client.HTTPSConnection("localhost", site.https_port)
+    guess = http.client.HTTPConnection("localhost", site.https_port)
     # By this machine's own address: requests to its loopback address arrive from Docker's gateway.
     raw = socket.create_connection((own_address(), site.https_port), timeout=30)
     guess.sock = any_certificate().wrap_socket(raw, server_hostname="localhost")

@@ -60,8 +60,8 @@ def test_its_content(site: Site, built: dict[str, Any]) -> None:
 
 
 def test_what_it_imports_has_bytecode(site: Site, pytestconfig: pytest.Config) -> None:
-    """In the covering combinations. As a parameter of its own, it would start each site a second time."""
-    if site.project.combination not in selected(pytestconfig, covering=True):
+    """Where each pair of answers occurs. As a parameter of its own, it would start each site a second time."""
+    if site.project.combination not in selected(pytestconfig, covering=2):
         return
     modules = ["config.wsgi", "config.urls", "granian.server", "ops.serve", "http.client", "multiprocessing.spawn"]
     if site.project.combination.answers["use_celery"]:

@@ -42,7 +42,7 @@ def test_no_secret_in_its_history(project: Project, built: dict[str, Any]) -> No
     assert "SECRET_KEY=" not in history
 
 
-@pytest.mark.covering
+@pytest.mark.covering(strength=2)
 def test_a_code_edit_keeps_every_layer_but_the_code(project: Project, built: dict[str, Any]) -> None:
     view = project.path / "config" / "views.py"
     text = view.read_text(encoding="utf-8")

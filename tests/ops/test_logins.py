@@ -42,15 +42,16 @@ def attempt(name: str, address: str, word: str = "guess") -> int:
     return Client().post(LOGIN, form, REMOTE_ADDR=address).status_code
 
 
-def test_one_address_cannot_try_many_names() -> None:
-    answers = [attempt(f"user{number}", "192.0.2.1") for number in range(60)]
-    assert answers == [200] * (logins.ADDRESS_LIMIT - 1) + [429] * (61 - logins.ADDRESS_LIMIT)
+def test_one_address_cannot_try_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "ADDRESS_LIMIT", 8)
+    answers = [attempt(f"user{number}", "192.0.2.1") for number in range(10)]
+    assert answers == [200] * 7 + [429] * 3
     assert attempt("ada", "192.0.2.1", RIGHT) == 429
     assert attempt("ada", "192.0.2.2", RIGHT) == 302, "another address is not affected"
 
 
 def test_the_addresses_of_one_ipv6_network_count_as_one() -> None:
-    answers = [attempt("ada", f"2001:db8:0:1::{number:x}") for number in range(60)]
+    answers = [attempt("ada", f"2001:db8:0:1::{number:x}") for number in range(10)]
     assert answers.count(200) == current.AXES_FAILURE_LIMIT - 1
     assert attempt("ada", "2001:db8:0:2::1", RIGHT) == 302
 

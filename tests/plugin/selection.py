@@ -20,7 +20,7 @@ from tests.support import matrix
 from tests.support.matrix import ROOT, Combination
 
 # The number of parts of the rotating drills: the smallest that fits the time of a run.
-PARTS = 18
+PARTS = 24
 # The stages of a combination, in the order in which they run.
 STAGES = ["test_render", "test_lock", "test_image", "test_boot", "test_development", "test_checks", "test_update"]
 # Modules that set up one project per value of their first parameter, and share nothing between them.
@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, and determine whose turn it is."""
-    config.addinivalue_line("markers", "covering: runs for the combinations that cover all triples of answers")
+    config.addinivalue_line("markers", "covering(strength=3): runs for combinations that cover all triples of answers")
     config.addinivalue_line("markers", "rotates(seconds, touched_by): dear; runs in turn, or when it is touched")
     if hasattr(config, "workerinput"):
         config.stash[TURN] = Turn(**config.workerinput["turn"])
@@ -121,22 +121,28 @@ def in_shard(nodeids: Iterable[str], part: int, parts: int) -> set[str]:
     return {nodeid for nodeid in nodeids if scope_of(nodeid) in mine}
 
 
-def selected(config: pytest.Config, *, covering: bool = False) -> list[Combination]:
-    """Return the combinations to test, or those that the `covering` tests run for; UsageError if `--only` is wrong."""
+def selected(config: pytest.Config, covering: int = 0) -> list[Combination]:
+    """Return the combinations to test: all, or those that cover any two or three answers.
+
+    UsageError if `--only` names none.
+    """
     only = config.getoption("--only")
     try:
         if only:
             return [matrix.combination(only)]
     except LookupError as error:
         raise pytest.UsageError(str(error)) from None
-    return list(matrix.covering() if covering and not config.getoption("--full") else matrix.combinations())
+    if not covering or config.getoption("--full"):
+        return list(matrix.combinations())
+    return list(matrix.covering() if covering == 3 else matrix.covering_pairs())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize every test that uses `project` or `combination` with the selected combinations."""
-    covering = any(metafunc.definition.iter_markers("covering"))
+    mark = metafunc.definition.get_closest_marker("covering")
+    covering = mark.kwargs.get("strength", 3) if mark else 0
     for name in {"project", "combination"} & {*metafunc.fixturenames}:
-        chosen = selected(metafunc.config, covering=covering)
+        chosen = selected(metafunc.config, covering)
         ids = [each.name for each in chosen]
         metafunc.parametrize(name, chosen, ids=ids, indirect=name == "project", scope="session")
 

@@ -23,6 +23,9 @@ from tests.support.disk import filled, small_disk
 from tests.support.matrix import ROOT
 from tests.support.project import free_port
 
+pytestmark = pytest.mark.rotates(
+    seconds=60, touched_by=["Makefile", "template/Makefile.jinja", "template/scripts/*", "hooks/deploy/*.sh", "tools/*"]
+)
 # A client that answers as the variables say. The real messages of Docker 26 and 29 are in the table below.
 DOCKER = """#!/bin/sh
 case "$1" in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import socket
@@ -71,9 +72,13 @@ print(connection.getresponse().status)
 """
 
 
+@functools.cache
 def any_certificate() -> ssl.SSLContext:
-    """Return a TLS context that accepts every certificate: the deployed site's is signed by Caddy's own CA."""
-    context = ssl.create_default_context()
+    """Return a TLS context that accepts every certificate: the deployed site's is signed by Caddy's own CA.
+
+    A default context reads all of this machine's certificates: 40 ms, for each request.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
@@ -147,7 +152,7 @@ class Production:
         name: str = "localhost",
     ) -> tuple[int, dict[str, list[str]], bytes]:
         """Send a request to the site's public port; OSError or HTTPException if there is no response."""
-        connection = http.client.HTTPSConnection("localhost", self.https_port, timeout=timeout)
+        connection = http.client.HTTPConnection("localhost", self.https_port, timeout=timeout)  # TLS is added below
         try:
             raw = socket.create_connection(("localhost", self.https_port), timeout)
             connection.sock = any_certificate().wrap_socket(raw, server_hostname=name)
@@ -237,7 +242,7 @@ class Load:
     site: Production
     first: int
     size: int = 10
-    pace: float = 80  # requests a second at most, of all clients
+    pace: float = 40  # requests a second at most, of all clients
     acknowledged: set[int] = field(default_factory=set)
     answers: list[tuple[int, float]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)

@@ -28,7 +28,7 @@ def test_an_update_keeps_every_edit(
     pytestconfig: pytest.Config,
 ) -> None:
     """From one release per combination, in turn; in a full run from three. More releases cost no more time."""
-    rows = selected(pytestconfig, covering=True)
+    rows = selected(pytestconfig, covering=3)
     turn = rows.index(combination) + pytestconfig.stash[TURN].part
     tags = older(template)
     chosen = [tags[turn % len(tags)]] if rows == list(matrix.covering()) else milestones(tags, turn)
