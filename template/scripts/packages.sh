@@ -46,7 +46,7 @@ try() {
         *"Failed to build"* | *"and build "*)
             package=$(sed -n 's/.*ailed to .*build `\([^` ]*\).*/\1/p' "$folder/said" | head -n 1)
             status=3 why="${package:-a package} must be compiled, but a compiler or a library is missing: add the Debian packages \
-that have what is named above to BUILD_PACKAGES in the Dockerfile" ;;
+that have what is named above to BUILD_PACKAGES in the Dockerfile${unneeded:-}" ;;
         *) why=$otherwise ;;
     esac
     echo "$what failed: $why" >&2
@@ -81,6 +81,7 @@ uv) # a folder to put it into
 install) # a lock, and uv's options
     lock=$1
     shift
+    unneeded=", or run \`make lock\` if pyproject.toml no longer needs it"
     # Locked versions are installed regardless of their age.
     export UV_EXCLUDE_NEWER=false
     set -- uv pip install --quiet --system-certs --link-mode copy --compile-bytecode --no-deps "$@" --requirement

@@ -200,7 +200,8 @@ def test_packages_that_are_compiled_and_load_libraries(team: Project) -> None:
     said = last_line(team.run("make", "build", fails=True))
     assert re.fullmatch(
         r"Installing requirements.txt failed: (pycairo|pillow)==\S+ must be compiled, but a compiler or a "
-        r"library is missing: add the Debian packages .* to BUILD_PACKAGES in the Dockerfile",
+        r"library is missing: add the Debian packages .* to BUILD_PACKAGES in the Dockerfile, "
+        r"or run `make lock` if pyproject.toml no longer needs it",
         said,
     )
     takes = dict(re.findall(r'`(\w+)="(.+?)"`', readme(team, "pycairo, for example, takes ").partition(";")[0]))
