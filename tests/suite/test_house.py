@@ -8,6 +8,7 @@ import re
 
 import yaml
 
+from benchmarks.measure import REFERENCE
 from tests.support.matrix import ROOT
 
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
@@ -68,3 +69,22 @@ def test_the_dashboard_and_the_alerts_name_metrics_that_exist() -> None:
     for name in names:
         known = re.sub("_(bucket|count)$", "", name).removeprefix("queue_")
         assert f'"{known}"' in source or name.startswith(("process_", "granian_")), name
+
+
+def test_the_readme_shows_the_figures_that_were_measured() -> None:
+    """Ours are those of the accepted benchmark, and the others' those in peers.json, each rounded as it is shown."""
+    figures = json.loads((ROOT / "benchmarks" / "peers.json").read_text(encoding="utf-8"))["projects"]
+    accepted = json.loads((ROOT / "benchmarks" / "accepted.json").read_text(encoding="utf-8"))
+    figures["Slipway"] = {row["name"]: row["median"] for row in accepted if row["combination"] == REFERENCE}
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    table = {row[0]: row[1:] for line in lines if (row := [cell.strip() for cell in line.strip("|").split("|")])[1:]}
+    heading = next(cells for cells in table.values() if "Slipway" in cells)
+    projects = [re.sub(r"\[(.+)\]\(.+\)", r"\1", cell) for cell in heading]
+    for title, name in {
+        "size of the image, without Python's": "added",
+        "building it, nothing cached": "download",
+        "building it after an edit of a view": "view",
+    }.items():
+        for project, cell in zip(projects, table[title], strict=True):
+            shown = cell.split()[0]
+            assert f"{figures[project][name]:.{len(shown.partition('.')[2])}f}" == shown, f"{title}: {project}"
