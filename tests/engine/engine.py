@@ -32,6 +32,10 @@ HOST_PACKAGES = ("runc", "iptables", "libseccomp2", "ca-certificates")
 
 #: Each range holds 256 networks of 254 addresses; the first that the machine has no route into is used.
 POOLS = ("10.210.0.0/16", "10.187.0.0/16", "172.29.0.0/16", "192.168.0.0/16")
+#: GB. A whole run leaves 25. If the limit is too small, BuildKit drops the layers that the next run needs first.
+CACHE_LIMIT = 40
+#: GB that are free when the engine starts: a run needs them for images, volumes and temporary files.
+ROOM = 15
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 #: Variables that would override DOCKER_HOST or change how a client connects to it.
@@ -220,7 +224,27 @@ def start(layout: Layout, *within: str) -> None:
     if leftovers:
         say(f"removing {len(leftovers)} container(s) of an earlier run")
         run("docker", "rm", "--force", "--volumes", *leftovers, env=env)
-    run("docker", "network", "prune", "--force", env=env)
+    for kind in ("network", "image"):  # images without a name: each was built again by a later run
+        run("docker", kind, "prune", "--force", env=env)
+    make_room(layout)
+
+
+def make_room(layout: Layout) -> None:
+    """Drop the older half of the build cache if the disk is nearly full, and say so if that was not enough.
+
+    BuildKit's own minimum of free space does not hold on a disk whose free blocks are reserved: it counts them as free.
+    """
+
+    def free() -> float:
+        return shutil.disk_usage(layout.data).free / 1e9
+
+    if free() >= ROOM:
+        return
+    say(f"{free():.0f} GB of the disk are free: dropping the older half of the build cache, which takes minutes")
+    limit = f"{CACHE_LIMIT // 2}GB"
+    run("docker", "buildx", "prune", "--force", "--max-used-space", limit, env=layout.environment())
+    if free() < ROOM:
+        say(f"{free():.0f} GB of the disk are free; a whole run of the tests needs {ROOM}: delete what you can spare")
 
 
 def _daemon_options(layout: Layout) -> dict[str, object]:
@@ -238,8 +262,7 @@ def _daemon_options(layout: Layout) -> dict[str, object]:
         "live-restore": False,
         "log-driver": "json-file",
         "log-opts": {"max-size": "10m", "max-file": "3"},
-        # A whole run leaves 45 GB. A smaller cache drops the oldest layers, which the next run needs first.
-        "builder": {"gc": {"enabled": True, "defaultMaxUsedSpace": "60GB", "defaultMinFreeSpace": "10GB"}},
+        "builder": {"gc": {"enabled": True, "defaultMaxUsedSpace": f"{CACHE_LIMIT}GB"}},
     }
 
 

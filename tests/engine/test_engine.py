@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.engine import Engine, EngineError, ImageUnavailable, debian, ensure_engine, ensure_image, images
+from tests.engine import engine as engine_module
 
 pytestmark = pytest.mark.rotates(seconds=150, touched_by=["tests/engine/*"])
 
@@ -496,6 +499,29 @@ def test_caddy(engine: Engine, docker: Docker, server: Callable[..., str]) -> No
     name = server(ensure_image(engine, "caddy:2").name)
     eventually(lambda: docker("exec", name, "wget", "-q", "-O", "-", "http://127.0.0.1:80/"))
     assert docker("exec", name, "cat", "/proc/1/comm") == "caddy"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "prunes", "warns"), [(40, 40, False, False), (3, 30, True, False), (3, 4, True, True)]
+)
+def test_a_nearly_full_disk_costs_the_older_layers(
+    before: int,
+    after: int,
+    prunes: bool,
+    warns: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    called: list[tuple[object, ...]] = []
+    free = {False: before, True: after}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(engine_module, "run", lambda *command, **_: called.append(command))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free[bool(called)] * 1e9))
+    engine_module.make_room(engine_module.Layout())
+    assert [command[1:3] for command in called] == [("buildx", "prune")] * prunes
+    said = capsys.readouterr().err
+    assert ("older half" in said, "delete what you can spare" in said) == (prunes, warns)
 
 
 def test_registry(engine: Engine, docker: Docker, server: Callable[..., str]) -> None:
