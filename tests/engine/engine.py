@@ -205,7 +205,7 @@ def start(layout: Layout, *within: str) -> None:
     leftovers = _disarm(layout)
     configuration = layout.root / "daemon.json"
     configuration.write_text(json.dumps(_daemon_options(layout), indent=2) + "\n", encoding="utf-8")
-    keep = ("HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    keep = ("HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GOGC")
     env = {key: value for key, value in os.environ.items() if key in keep or key.lower().endswith("_proxy")}
     env["PATH"] = f"{layout.bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     with layout.log.open("w", encoding="utf-8") as log:
