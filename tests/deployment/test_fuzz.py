@@ -15,7 +15,7 @@ from pytest_copie.plugin import Copie
 
 from tests.engine import Engine, ensure_image
 from tests.support import matrix
-from tests.support.fuzz import KNOWN, Reply, ask, malformed
+from tests.support.fuzz import KNOWN, Reply, ask, malformed, request
 from tests.support.matrix import Combination
 from tests.support.production import Production
 from tests.support.project import SIGN_IN, clean_up, free_port, make_project
@@ -90,6 +90,12 @@ def test_it_gets_a_page_of_the_site_with_all_headers(kind: str, site: Production
     assert failures(site) == []
 
 
+@pytest.mark.parametrize("name", [b"a" * 300, b"%00.png"], ids=["long", "NUL"])
+def test_an_upload_that_cannot_exist_is_not_found(name: bytes, site: Production) -> None:
+    reply = ask(site.https_port, request(b"/media/" + name))
+    assert (reply.status, reply.body) == (404, b"Not found")
+
+
 def test_ten_thousand_malformed_requests(site: Production, token: str, record: Callable[[str, str], None]) -> None:
     answers = Counter[int]()
     wrong: list[tuple[bytes, Reply]] = []
@@ -111,7 +117,9 @@ def test_ten_thousand_malformed_requests(site: Production, token: str, record: C
             for data, reply in zip(batch, pool.map(answer, batch), strict=True):
                 answers[reply.status] += 1
                 fine = 0 <= reply.status < 500 and (reply.status < 400 or reply.body)
-                if not (fine or reply.status in PROXY):
+                # An empty Host. Its answer comes before the Caddyfile, which would remove this header.
+                unrouted = reply.status == 400 and b"\r\nserver: caddy\r\n" in reply.headers
+                if not (fine or unrouted or reply.status in PROXY):
                     wrong.append((data[:500], reply))
 
         fuzz()
