@@ -73,6 +73,9 @@ KNOWN = {
     "too many headers": request(b"/").replace(b"\r\n\r\n", b"\r\nA: b" * 150 + b"\r\n\r\n"),
     "a large header": request(b"/").replace(b"\r\n\r\n", b"\r\nA: " + b"b" * 70_000 + b"\r\n\r\n"),
     "a long address": request(b"/" + b"a" * 70_000),
+    "too many fields": request(LOGIN, FORM, FIELDS + b"&a=" * 1500),
+    "too many fields in the address": request(LOGIN + b"&a=" * 1500),
+    "too many files": request(LOGIN, BOUNDARY, PART.removesuffix(b"--x--\r\n") * 150 + b"--x--\r\n"),
     "an address that is none": request(b'/?a="<>"'),
 }
 

@@ -19,8 +19,8 @@ import logging
 from wsgiref.util import setup_testing_defaults
 from config.wsgi import application
 
-for path in ("/livez", "/favicon.ico"):
-    environ = {"PATH_INFO": path, "HTTP_X_REQUEST_ID": "the-one-id"}
+for path, host in ("/livez", "localhost"), ("/favicon.ico", "localhost"), ("/", "not.allowed"):
+    environ = {"PATH_INFO": path, "HTTP_HOST": host, "HTTP_X_REQUEST_ID": "the-one-id"}
     setup_testing_defaults(environ)
     application(environ, lambda *_: None)
 logging.getLogger("tests").error("this is broken")
@@ -75,6 +75,7 @@ def test_errors_and_traces_arrive(collector: Collector) -> None:
     )
     assert set(collector.received) == {"envelope", "traces"}
     assert b"this is broken" in collector.received["envelope"]
+    assert b"not.allowed" not in collector.received["envelope"], "anyone can send what is refused"
     assert NAME.encode() in collector.received["traces"]
     assert b"favicon.ico" in collector.received["traces"]
     assert b"livez" not in collector.received["traces"]
