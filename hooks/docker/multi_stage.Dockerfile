@@ -45,7 +45,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     && sh packages.sh install requirements.txt \
     && find $VIRTUAL_ENV -name '*.po' -delete -o -name '*.map' -exec truncate --size 0 {} +
 COPY pyproject.toml ./
-RUN sh packages.sh fits requirements.txt
+RUN sh packages.sh fits requirements.txt && rm $VIRTUAL_ENV/.lock
 
 
 # The code, readable by all whatever your umask; and without what collectstatic does not need, so that editing that does not
@@ -63,15 +63,13 @@ COPY --from=source /static .
 RUN BUILDING=1 python manage.py collectstatic --no-input --verbosity 0
 
 
-# Development sets requirements-dev.txt, which is installed on top of production's packages.
-FROM build AS environment
+# What development adds to the environment, in a folder of its own: the rest is production's, and is not copied again.
+FROM build AS added
 ARG REQUIREMENTS=requirements.txt
 COPY ${REQUIREMENTS} ./
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=index-url --mount=type=secret,id=ca-cert \
-    sh packages.sh install ${REQUIREMENTS} \
-    && sh packages.sh fits ${REQUIREMENTS} \
-    && rm $VIRTUAL_ENV/.lock
+    sh packages.sh add ${REQUIREMENTS} /added
 
 
 # No RUN from here on: nothing in this image has to be able to run it.
@@ -82,6 +80,7 @@ COPY --from=base /data /data
 {% if uses_mysqlclient %}
 COPY --from=build /runtime /
 {% endif %}
-COPY --from=environment /opt/venv /opt/venv
+COPY --from=build /opt/venv /opt/venv
+COPY --from=added /added /
 COPY --from=static /srv/static /srv/static
 {% include 'hooks/docker/runtime.Dockerfile' %}

@@ -91,6 +91,21 @@ install) # a lock, and uv's options
     try "Installing $lock" "$@" "$folder/index.txt" --require-hashes
     ! grep "$from_git" "$lock" > "$folder/git.txt" || try "Installing $lock" "$@" "$folder/git.txt"
     ;;
+add) # a lock, and a folder for the files that it adds to those of requirements.txt
+    mkdir "$2"
+    if [ "$1" = requirements.txt ]; then exit; fi
+    files() { find "$VIRTUAL_ENV" ! -type d | LC_ALL=C sort > "$folder/$1"; }
+    files before
+    sh "$0" install "$1"
+    sh "$0" fits "$1"
+    rm "$VIRTUAL_ENV/.lock"
+    files after
+    if [ -n "$(LC_ALL=C comm -23 "$folder/before" "$folder/after")" ]; then
+        echo "$1 has other versions than requirements.txt: run \`make lock\`" >&2
+        exit 1
+    fi
+    LC_ALL=C comm -13 "$folder/before" "$folder/after" | xargs -r -d '\n' cp --link --parents --target-directory "$2"
+    ;;
 fits) # a lock: offline, this succeeds only if it has installed everything that pyproject.toml requires
     # Without the addresses of repositories, which uv would ask for their commits.
     sed 's/ @ git+[^"]*//' pyproject.toml > "$folder/pyproject.toml"

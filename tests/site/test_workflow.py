@@ -411,10 +411,19 @@ def test_a_folder_named_venv_changes_nothing(team: Project) -> None:
 def test_a_new_dependency(team: Project) -> None:
     for lock in ("requirements.txt", "requirements-dev.txt"):
         assert "humanize" not in (team.path / lock).read_text(encoding="utf-8")
-    team.edit("pyproject.toml", "dependencies = [\n", 'dependencies = [\n  "humanize>=4",\n')
+    team.edit("pyproject.toml", "dependencies = [\n", 'dependencies = [\n  "humanize>=4,<4.12",\n')
     with pytest.raises(CommandError, match=r"requirements.txt does not fit pyproject.toml: run `make lock`"):
         team.run("make", "build")
     assert re.fullmatch(r"humanize none -> \S+\n", run_listed(team, "make lock"))
+    older = (team.path / "requirements.txt").read_text(encoding="utf-8")
+    team.edit("pyproject.toml", '"humanize>=4,<4.12"', '"humanize>=4"')
+    assert re.search(r"humanize \S+ -> ", team.run("make", "upgrade", "PKG=humanize"))
+    if team.combination.answers["multi_stage"]:  # a single stage installs one of the two files
+        newer = (team.path / "requirements.txt").read_text(encoding="utf-8")
+        (team.path / "requirements.txt").write_text(older, encoding="utf-8")
+        said = team.run("docker", "compose", "build", fails=True)
+        assert "requirements-dev.txt has other versions than requirements.txt: run `make lock`" in said
+        (team.path / "requirements.txt").write_text(newer, encoding="utf-8")
     for lock in ("requirements.txt", "requirements-dev.txt"):
         assert "humanize==" in (team.path / lock).read_text(encoding="utf-8")
         assert (team.path / lock).stat().st_uid == owner(team)
