@@ -45,7 +45,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     && sh packages.sh install requirements.txt \
     && find $VIRTUAL_ENV -name '*.po' -delete -o -name '*.map' -exec truncate --size 0 {} +
 COPY pyproject.toml ./
-RUN sh packages.sh fits requirements.txt && rm $VIRTUAL_ENV/.lock
+RUN sh packages.sh fits requirements.txt
 
 
 # The code, readable by all whatever your umask; and without what collectstatic does not need, so that editing that does not

@@ -37,7 +37,7 @@ if ! sh /packages.sh install ${REQUIREMENTS} --no-build-isolation 2> /dev/null; 
 fi
 sh /packages.sh fits ${REQUIREMENTS}
 [ -z "${added:-}" ] || apt-get purge --quiet=2 --auto-remove --yes ${BUILD_PACKAGES}
-rm --force --recursive $VIRTUAL_ENV/.lock /tmp/uv*
+rm --force --recursive /tmp/uv*
 # Translation sources and source maps are not used at run time. Maps are only emptied, because scripts refer to them.
 find $VIRTUAL_ENV -name '*.po' -delete -o -name '*.map' -exec truncate --size 0 {} +
 EOF

@@ -98,7 +98,6 @@ add) # a lock, and a folder for the files that it adds to those of requirements.
     files before
     sh "$0" install "$1"
     sh "$0" fits "$1"
-    rm "$VIRTUAL_ENV/.lock"
     files after
     if [ -n "$(LC_ALL=C comm -23 "$folder/before" "$folder/after")" ]; then
         echo "$1 has other versions than requirements.txt: run \`make lock\`" >&2
@@ -113,6 +112,7 @@ fits) # a lock: offline, this succeeds only if it has installed everything that 
     [ "$1" != requirements-dev.txt ] || group="--group=$folder/pyproject.toml:dev"
     uv pip install --quiet --no-cache --offline --no-index --no-sources --requirement "$folder/pyproject.toml" $group 2> /dev/null ||
         { echo "$1 does not fit pyproject.toml: run \`make lock\`" >&2; exit 1; }
+    rm -f "$VIRTUAL_ENV/.lock"  # uv leaves it, and anyone could write it
     ;;
 lock) # uv's options, such as --upgrade
     resolve() { sh scripts/dev.sh sh "$0" resolve "$@" 2> "$folder/said"; }
