@@ -253,10 +253,13 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        if kind:  # the test fails: say what the site was doing
+            print("The last responses:", self.answers[-20:])
+            print(self.site.compose("ps", "--all"), self.site.compose("logs", "--tail", "20"), sep="\n")
 
     def _write(self, client: int) -> None:
         number = self.first + client
