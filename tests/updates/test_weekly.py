@@ -21,7 +21,8 @@ TOKEN = "the-token-that-may-write"
 # Stand-ins for a runner's tools. Those that run fetched code log everything that it could read.
 TOOLS = {
     "pipx": 'env >> "$NOTES"; cat .git/config >> "$NOTES" || true; shift 2; exec copier "$@"',
-    "docker": 'env >> "$NOTES"; cat .git/config >> "$NOTES"; echo "# Locked." >> requirements.txt',
+    "docker": 'env >> "$NOTES"; cat .git/config >> "$NOTES"\n'
+    'case "$*" in "compose version"*) echo 2.26 ;; run*) echo "# Locked." >> requirements.txt ;; esac',
     "gh": 'test "$GH_TOKEN"; echo "$@" >> "$ASKED"',
 }
 
