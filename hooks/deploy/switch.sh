@@ -33,7 +33,7 @@ ask() {
 
 # check: stop unless the web container $new is ready and has a home page
 check() {
-    ask 30 answer /readyz || refuse "does not become ready"
+    ask 120 answer /readyz || refuse "does not become ready"
     # As if it had come over TLS: the site redirects others before it renders a page.
     ask 5 answer / --header "X-Forwarded-For: 127.0.0.1" --header "X-Forwarded-Proto: https" || refuse "answers its home page with status ${status:-0}"
 }
