@@ -56,9 +56,18 @@ point() {
 {% if has_database_server %}
     mv data/front/.web data/front/web
 {% else %}
-    # SQLite has one writer: requests wait in Caddy until the new container has started. In a session of its own, neither
-    # an interruption nor the end of this script leaves the site without either.
-    setsid --wait sh -c 'mv data/front/.web data/front/web; [ -z "$1" ] || docker stop "$1"; docker start "$2"' - "$1" "$2" > /dev/null
+    # SQLite has one writer. Until the new container has started, Caddy finds no server at the address it is given, its own,
+    # and requests wait. A second later none is on its way to the old container. In a session of its own, neither an
+    # interruption nor the end of this script leaves the site without either.
+    setsid --wait sh -c '
+        umask 022
+        if [ "$1" ]; then
+            echo caddy > data/front/.wait && mv data/front/.wait data/front/web
+            sleep 1
+            docker stop "$1"
+        fi
+        docker start "$2"
+        mv data/front/.web data/front/web' - "$1" "$2" > /dev/null
 {% endif %}
 }
 
