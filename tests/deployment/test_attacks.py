@@ -47,7 +47,7 @@ def test_guesses_are_refused_and_users_are_not(site: Production, record: Callabl
     assert found["one name from 60 addresses of a /64"] == {"200": 4, "429": 56}
     assert found["ada, from elsewhere"] == 302
     for flood in ("a flood from one address", "a flood from many"):
-        assert max(found[flood]["ms"].values()) < 1500, flood
+        assert max(found[flood]["ms"].values()) < 10_000, flood
         assert "500" not in found[flood]["answers"]
     assert found["a flood from one address"]["answers"]["200"] <= 30 + 4  # 4 can be under way at the limit
     assert found["ada, after the floods"] == 302

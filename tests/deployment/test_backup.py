@@ -22,7 +22,7 @@ from tests.support.backups import add, rewrite
 from tests.support.ledger import LEDGER
 from tests.support.matrix import Combination
 from tests.support.production import Production
-from tests.support.project import add_app, free_port, make_project, until
+from tests.support.project import PATIENCE, add_app, free_port, make_project, until
 
 pytestmark = pytest.mark.rotates(
     seconds=100,
@@ -112,7 +112,7 @@ class Site(Production):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        until((self.project.path / "data" / ".restored" / "SHA256SUMS").exists, 30, every=0.01)
+        until((self.project.path / "data" / ".restored" / "SHA256SUMS").exists, every=0.01)
         yield restore
         restore.wait()
 
@@ -173,13 +173,13 @@ def test_a_backup_that_was_made_under_load_brings_everything_back(
             env=site.project.engine.env | site.project.environment,
             stdout=log,
         )
-        until(lambda: said.stat().st_size > 800, 30)  # all have been writing for a while
+        until(lambda: said.stat().st_size > 800)  # all have been writing for a while
         before = {int(number) for number in said.read_text(encoding="utf-8").split()}
         start = time.monotonic()
         [name] = site.lines("backup")
         took = time.monotonic() - start
         site.compose("exec", "-T", "web", "touch", "/tmp/stop")
-        assert writers.wait(30) == 0
+        assert writers.wait(PATIENCE) == 0
     after = {int(number) for number in said.read_text(encoding="utf-8").split()}
     assert len(after) > len(before) > 20, "nothing was written during the backup"
 

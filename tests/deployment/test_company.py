@@ -61,7 +61,7 @@ class Machine:
             ensure_image(self.project.engine, each)
         options = ["--privileged", "--init", "--tmpfs", "/var/lib/docker:exec", "--network", self.name]
         self.project.docker("run", "--detach", "--name", self.name, *options, image)
-        self.sh("timeout 60 sh -c 'until docker version > /dev/null 2>&1; do sleep 0.2; done'", user="root")
+        self.sh("timeout 300 sh -c 'until docker version > /dev/null 2>&1; do sleep 0.2; done'", user="root")
         load = f"docker exec --interactive {self.name} docker load --quiet"
         self.project.run("sh", "-ec", f"docker save {' '.join(names)} | {load}")
         self.project.docker("cp", str(self.project.path), f"{self.name}:{HOME}/site")
@@ -126,7 +126,7 @@ def test_development_is_built_and_starts(machine: Machine) -> None:
     debian = {host for method, host in machine.proxy.asked if method != "CONNECT"}
     assert debian, "Debian's packages came another way"
     assert machine.went_its_way()
-    machine.sh("make up > ../up.log 2>&1 & timeout 120 sh -c 'until curl -sf localhost:8000/livez; do sleep 0.5; done'")
+    machine.sh("make up > ../up.log 2>&1 & timeout 300 sh -c 'until curl -sf localhost:8000/livez; do sleep 0.5; done'")
     machine.sh("make down")
 
 

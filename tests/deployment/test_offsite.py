@@ -28,7 +28,7 @@ from tests.support.disk import small_disk
 from tests.support.ledger import ADD, LEDGER, LOOK
 from tests.support.matrix import ROOT, Combination
 from tests.support.production import Production, own_address
-from tests.support.project import add_app, free_port, make_project, own_project, until
+from tests.support.project import PATIENCE, add_app, free_port, make_project, own_project, until
 
 # What restic says if it ends before it has heard why ssh did.
 UNHEARD = "unable to open repository at sftp:"
@@ -352,8 +352,8 @@ def test_a_backup_that_is_half_there_is_none(site: Site) -> None:
         running = [line.split()[0] for line in lines if " backup --quiet" in line]
         return bool(running) and bool(site.project.docker("kill", "--signal", "KILL", *running))
 
-    until(killed, 60, every=0.01)
-    said = ran.communicate(timeout=60)[0]
+    until(killed, every=0.01)
+    said = ran.communicate(timeout=PATIENCE)[0]
     assert ran.returncode, said
     assert re.search(r"[.]tar is written, but not sent: restic ended with exit code 137", said), said
     # It may have left a lock, which is ignored after half an hour.

@@ -20,7 +20,7 @@ from tests.engine import Engine, ensure_image
 from tests.support import matrix
 from tests.support.matrix import Combination
 from tests.support.production import Production
-from tests.support.project import CommandError, free_port, make_project, until
+from tests.support.project import PATIENCE, CommandError, free_port, make_project, until
 from tests.support.recipes import blocks
 
 pytestmark = pytest.mark.rotates(
@@ -65,7 +65,7 @@ class Site(Production):
     def archived(self) -> None:
         """Wait until the server has copied what is in its log now."""
         now = self.query("SELECT pg_walfile_name(pg_current_wal_lsn())")
-        until(lambda: self.query("SELECT last_archived_wal FROM pg_stat_archiver") >= now, 150)
+        until(lambda: self.query("SELECT last_archived_wal FROM pg_stat_archiver") >= now)
 
     @contextmanager
     def ticking(self) -> Iterator[None]:
@@ -95,12 +95,12 @@ class Site(Production):
                 self.query(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO ticks%'"
                 )
-            ticks.wait(60)
+            ticks.wait(PATIENCE)
 
     def more(self, number: int) -> None:
         """Wait until there are so many more rows."""
         before = self.count()
-        until(lambda: self.count() >= before + number, 60)
+        until(lambda: self.count() >= before + number)
 
     @property
     def media(self) -> Path:

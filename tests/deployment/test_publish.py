@@ -89,10 +89,10 @@ class Runner:
         # In memory, which is faster and leaves nothing behind.
         options = ["--privileged", "--init", "--tmpfs", "/var/lib/docker:exec", "--name", self.name]
         self.project.docker("run", "--detach", *options, self.name)
-        self.sh("timeout 60 sh -c 'until docker version > /dev/null 2>&1; do sleep 0.2; done'", user="root")
+        self.sh("timeout 300 sh -c 'until docker version > /dev/null 2>&1; do sleep 0.2; done'", user="root")
         self.project.run("sh", "-ec", f"docker save {' '.join(names)} | docker exec -i {self.name} docker load --quiet")
         self.sh("docker run --detach --name registry --publish 127.0.0.1:5000:5000 registry:2")
-        self.sh("timeout 60 sh -c 'until curl --silent --fail http://localhost:5000/v2/; do sleep 0.2; done'")
+        self.sh("timeout 300 sh -c 'until curl --silent --fail http://localhost:5000/v2/; do sleep 0.2; done'")
         python = names[0]
         for tool in ("sbom", "scanner"):
             self.sh(

@@ -183,7 +183,7 @@ def test_to_another_host(site: Site, tmp_path_factory: pytest.TempPathFactory) -
     old, new = site.project.path, tmp_path_factory.mktemp("new")
     pack, unpack = blocks(site.project, "Another host")
     site.project.docker("stop", f"{SLUG}-production-beat-1")
-    until(lambda: site.make("prod-manage", "CMD=tasks").startswith("0 waiting, the oldest for 0 seconds; 0 with"), 60)
+    until(lambda: site.make("prod-manage", "CMD=tasks").startswith("0 waiting, the oldest for 0 seconds; 0 with"))
     site.walk(pack)
     assert (old.parent / "moves.tar").stat().st_mode & 0o777 == 0o600
     site.removed()
@@ -208,7 +208,7 @@ def test_to_a_swarm(site: Site, pytestconfig: pytest.Config) -> None:
         site.swarm = True
         try:
             site.walk(block, BRANCH="swarm")
-            until(lambda: site.status("/") == 200, 60)
+            until(lambda: site.status("/") == 200)
             assert site.stock() == before
             print(f"to a Swarm: {before}")
             site.goes_on("swarm")

@@ -93,7 +93,7 @@ def attack(site: Production, opening: bytes, stack: ExitStack) -> None:
     for _ in range(CLIENTS):
         raw = socket.socket()
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # small, so that an unread response soon blocks
-        raw.settimeout(20)
+        raw.settimeout(60)
         raw.connect(("localhost", site.https_port))
         client = stack.enter_context(context.wrap_socket(raw, server_hostname="localhost"))
         with suppress(OSError):
@@ -111,16 +111,16 @@ def test_the_site_answers_others(kind: str, site: Production) -> None:
     with ExitStack() as stack:
         attack(site, opening, stack)
         # Wait until the site has worked off the first burst. What a slow client holds, it holds for longer.
-        until(lambda: all(site.status(path, timeout=1) == 200 for path in PATHS), 60)
+        until(lambda: all(site.status(path, timeout=5) == 200 for path in PATHS))
         times = []
         for path in PATHS * 20:
             start = time.monotonic()
-            assert site.status(path, timeout=10) == 200, f"{path}, while {CLIENTS} clients are slow with their {kind}"
+            assert site.status(path, timeout=60) == 200, f"{path}, while {CLIENTS} clients are slow with their {kind}"
             times.append(time.monotonic() - start)
         longest = sorted(times)[-2]
         print(f"{kind}: median {statistics.median(times) * 1000:.0f} ms, second longest {longest * 1000:.0f} ms")
-        # A thread that a slow client occupies is not free for seconds.
-        assert longest < 2
+        # A thread that a slow client occupies is not free for 20 seconds.
+        assert longest < 10
         assert site.compose("ps", "--status", "running", "--quiet", "web", "caddy").count("\n") == 2
     state = site.project.inspect(site.compose("ps", "--quiet", "web").strip())
     assert state["RestartCount"] == 0, "it ran out of memory"

@@ -17,7 +17,7 @@ from tests.engine.stable import WITHIN, stable_engine
 from tests.support import matrix
 from tests.support.matrix import Combination
 from tests.support.production import Production
-from tests.support.project import CommandError, Project, clean_up, make_project, until
+from tests.support.project import PATIENCE, CommandError, Project, clean_up, make_project, until
 
 pytestmark = pytest.mark.rotates(
     seconds=240,
@@ -34,7 +34,7 @@ ROWS = {
 VISIT = """
 import ssl, sys, urllib.request
 context = ssl._create_unverified_context()
-with urllib.request.urlopen(sys.argv[1], timeout=30, context=context) as answer:
+with urllib.request.urlopen(sys.argv[1], timeout=60, context=context) as answer:
     print(answer.status, sys.argv[2] in answer.read().decode())
 """
 
@@ -96,11 +96,11 @@ def test_it_is_developed_until_an_interruption(team: Project) -> None:
         start_new_session=True,
     )
     try:
-        until(lambda: answers(team), 400, every=1)
+        until(lambda: answers(team), within=900, every=1)
         assert " passed" in team.run("make", "test")
     finally:
         os.killpg(up.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
-        code = up.wait(60)
+        code = up.wait(PATIENCE)
     assert code != 0
     assert team.compose("ps", "--quiet") == ""
 

@@ -121,7 +121,7 @@ class Site(Production):
         web = self.compose("ps", "--quiet", "web").strip()
         script = "echo $$ > /tmp/pid; exec python manage.py moveuploads"
         self.project.docker("exec", "--detach", web, "sh", "-c", script)
-        until(lambda: len([name for name in self.on_volume() if name != ".moving"]) != left, 60, every=0.05)
+        until(lambda: len([name for name in self.on_volume() if name != ".moving"]) != left, every=0.05)
         self.project.docker("exec", web, "sh", "-c", "kill -9 $(cat /tmp/pid)")
 
     def move(self) -> str:
@@ -276,7 +276,7 @@ def test_without_the_server_the_site_stays_up(site: Site) -> None:
         assert "does not answer: check the network and STORAGE_URL." in site.compose("logs", "web")
     finally:
         site.project.docker("start", SERVER)
-    until(lambda: "no problem" in site.one_off(f"{site.bucket}/uploads", *ASK), 60)
+    until(lambda: "no problem" in site.one_off(f"{site.bucket}/uploads", *ASK))
 
 
 def test_moving_back_can_be_interrupted_too(site: Site) -> None:

@@ -24,7 +24,7 @@ from tests.support import matrix, rendered
 from tests.support.backups import rewrite
 from tests.support.matrix import Combination
 from tests.support.production import READYZ, Load, Production, add_ledger, any_certificate
-from tests.support.project import Project, clean_up, free_port, make_project, own_project, until
+from tests.support.project import PATIENCE, Project, clean_up, free_port, make_project, own_project, until
 from tests.support.roles import owns_its_database_alone
 from tests.support.servers import run_name
 from tests.support.swarm import join_swarm, swarm_state
@@ -133,7 +133,7 @@ class Steady(Load):
     def goes_on(self) -> None:
         """Wait for 20 more responses, five per client on average."""
         before = len(self.answers)
-        until(lambda: len(self.answers) - before >= 20, 30)
+        until(lambda: len(self.answers) - before >= 20)
 
     @property
     def failed(self) -> list[int]:
@@ -142,7 +142,7 @@ class Steady(Load):
 
     def _write(self, client: int) -> None:
         context = any_certificate()
-        connection = http.client.HTTPSConnection("localhost", self.site.https_port, timeout=30, context=context)
+        connection = http.client.HTTPSConnection("localhost", self.site.https_port, timeout=60, context=context)
         number = self.first + client
         first = time.monotonic()
         while not self._stop.wait(max(0, first + (number - self.first) / self.wanted - time.monotonic())):
@@ -255,7 +255,7 @@ def test_it_is_deployed_with_one_command(site: Swarm) -> None:
     said = site.make("deploy")
     assert said.splitlines()[-1].endswith(f"is up at https://localhost:{site.https_port}")
     assert "ignoring" not in said.lower()
-    until(lambda: site.status("/") == 200, 30)
+    until(lambda: site.status("/") == 200)
     assert site.project.docker("exec", site.tasks()[0], "python", "-c", READYZ).strip() == "200"
     assert site.status("/readyz") == 404, "the world can ask how the database is"
     assert len(site.tasks()) == 2
@@ -310,11 +310,11 @@ def test_a_new_version_takes_over_without_a_failed_request(site: Swarm) -> None:
     servers = [site.tasks(name) for name in ("database", "redis")]
     site.project.edit("templates/home.html", "Welcome.", "Second version.")
     with Steady(site, 1_000_000, wanted=80) as load:
-        until(lambda: len(load.acknowledged) > 50, 10)
+        until(lambda: len(load.acknowledged) > 50)
         assert site.deploy("Second") != before
         load.goes_on()
         print(f"{load.rate:.0f} requests a second")
-        assert load.rate > 50
+        assert len(load.answers) > 500
     assert load.failed == []
     assert load.acknowledged <= site.numbers()
     assert b"Second version." in site.ask("/")[2]
@@ -377,7 +377,7 @@ def test_a_caddy_that_cannot_start_is_rolled_back(site: Swarm) -> None:
         said = site.make("deploy", fails=True)
     assert "\ncaddy: " in said
     assert f" does not become healthy, and {before} stays up\n" in said
-    until(lambda: site.status("/") == 200, 30)
+    until(lambda: site.status("/") == 200)
 
 
 def test_the_last_version_that_was_healthy_comes_back(site: Swarm) -> None:
@@ -387,7 +387,7 @@ def test_the_last_version_that_was_healthy_comes_back(site: Swarm) -> None:
     site.project.commit("Break it: unhealthy")
     with Steady(site, 7_000_000) as load:
         deploy = site.start("deploy")
-        until(lambda: site.state() == "updating", 120)
+        until(lambda: site.state() == "updating")
         assert site.lines("deploy", fails=True) == ["make deploy is running: wait for it"]
         os.killpg(deploy.pid, signal.SIGKILL)
         deploy.communicate()
@@ -410,9 +410,9 @@ def test_an_interrupted_deploy_goes_back(site: Swarm) -> None:
     site.project.commit("Break it: unhealthy")
     for reached in (lambda: (site.project.path / "data" / ".whole.yaml").exists(), lambda: site.state() == "updating"):
         deploy = site.start("deploy")
-        until(reached, 120, every=0.05)
+        until(reached, every=0.05)
         os.killpg(deploy.pid, signal.SIGINT)
-        said, _ = deploy.communicate(timeout=300)
+        said, _ = deploy.communicate(timeout=PATIENCE)
         assert deploy.returncode
         assert f"Interrupted, and {before} stays up" in said.splitlines()
         assert site.version() == before
@@ -428,7 +428,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [("ledger", "0001_initial")]
-    operations = [migrations.RunPython(lambda *_: time.sleep(25))]
+    operations = [migrations.RunPython(lambda *_: time.sleep(40))]
 """
 
 
@@ -436,9 +436,9 @@ def test_migrations_have_a_limit_and_the_next_deploy_waits_for_them(site: Swarm)
     before, job = site.version(), f"{site.project.slug}_migrate"
     (site.project.path / "ledger" / "migrations" / "0002_slow.py").write_text(SLOW, encoding="utf-8")
     version = site.project.commit("Migrate slowly")
-    with site.production_env("DEPLOY_SECONDS=8"):
+    with site.production_env("DEPLOY_SECONDS=15"):
         said = site.make("deploy", fails=True)
-    assert f"The migrations have not ended after 8 seconds, and {before} stays up: Running" in said
+    assert f"The migrations have not ended after 15 seconds, and {before} stays up: Running" in said
     assert f"The migrations go on in the service {job}, and the next make deploy waits for them" in said
     assert site.version() == before
     said = site.make("deploy")
@@ -461,10 +461,10 @@ def test_production_has_commands_of_its_own(site: Swarm) -> None:
     assert logs.stdout
     assert f"{site.project.slug}_" in logs.stdout.readline()
     os.killpg(logs.pid, signal.SIGINT)
-    logs.communicate(timeout=30)
+    logs.communicate(timeout=PATIENCE)
     numbers = site.numbers()
     site.make("prod-stop")
-    until(lambda: site.tasks() == site.tasks("caddy") == [], 90)
+    until(lambda: site.tasks() == site.tasks("caddy") == [])
     assert site.status("/") == 0
     site.make("deploy")
     assert site.numbers() == numbers
@@ -483,7 +483,7 @@ def test_a_replica_that_is_killed_is_replaced(site: Swarm) -> None:
     with Steady(site, 3_000_000) as load:
         load.goes_on()
         site.project.docker("kill", site.tasks()[0])
-        until(lambda: len(site.tasks()) == 2, 60)
+        until(lambda: len(site.tasks()) == 2)
         load.goes_on()
     # Only the requests that it was handling fail: at most one per client.
     assert len(load.failed) <= 4
@@ -547,7 +547,7 @@ def test_a_restore_that_fails_leaves_what_was_there(site: Swarm) -> None:
     site.make("restore", "FILE=backups/bad.tar", fails=True)
     assert site.numbers() == numbers
     assert "kept.txt" in site.python(UPLOADS + "print(list(folder.iterdir()))")
-    until(lambda: site.status("/") == 200, 30)
+    until(lambda: site.status("/") == 200)
     assert not (site.project.path / "data" / ".restored").exists()
 
 
@@ -638,7 +638,7 @@ def test_a_backup_elsewhere_comes_back_in_another_stack(
         said = timed(other, "restore", "FROM=latest")
         assert f" is restored, and {other.version()} is up; version {site.version()} made the backup" in said
         assert json.loads(other.python(LOOK)) == before == json.loads(site.python(LOOK))
-        until(lambda: other.status("/") == 200, 30)
+        until(lambda: other.status("/") == 200)
     finally:
         remove(other.project)
     (site.project.path / "backup.env").unlink()
@@ -683,7 +683,7 @@ def test_the_database_can_be_elsewhere(site: Swarm) -> None:
         url = project.path / "secrets" / "database_url"
         url.write_text(f"{project.database}://app:elsewhere@{published}/app\n".replace("mariadb:", "mysql:"))
         site.make("deploy")
-        until(lambda: site.tasks("database") == [], 30)
+        until(lambda: site.tasks("database") == [])
         assert site.numbers() == set(), "the site still uses the old database"
         with Steady(site, 6_000_000) as load:
             load.goes_on()

@@ -36,8 +36,8 @@ POOLS = ("10.210.0.0/16", "10.187.0.0/16", "172.29.0.0/16", "192.168.0.0/16")
 CACHE_LIMIT = 40
 #: GB that are free when the engine starts: a run needs them for images, volumes and temporary files.
 ROOM = 15
-START_TIMEOUT = 60.0
-STOP_TIMEOUT = 30.0
+START_TIMEOUT = 300.0
+STOP_TIMEOUT = 120.0
 #: Variables that would override DOCKER_HOST or change how a client connects to it.
 OVERRIDES = ("DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION", "BUILDX_BUILDER")
 

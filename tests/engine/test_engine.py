@@ -53,7 +53,7 @@ def server(docker: Docker) -> Iterator[Callable[..., str]]:
         docker("rm", "--force", "--volumes", *started)
 
 
-def eventually(check: Callable[[], object], seconds: float = 30) -> None:
+def eventually(check: Callable[[], object], seconds: float = 300) -> None:
     """Wait until the check no longer fails."""
     deadline = time.monotonic() + seconds
     while True:

@@ -43,7 +43,7 @@ class Visitor:
 
     def read(self, path: str) -> str:
         """Return a page."""
-        with self.opener.open(f"{self.site}{path}", timeout=30) as answer:
+        with self.opener.open(f"{self.site}{path}", timeout=60) as answer:
             return str(answer.read().decode())
 
     def can_read(self, path: str) -> bool:
@@ -59,7 +59,7 @@ class Visitor:
         assert found, f"{path} has no form"
         form = urlencode({**fields, "csrfmiddlewaretoken": found[1]}).encode()
         request = Request(f"{self.site}{path}", form, {"Referer": f"{self.site}{path}"})
-        with self.opener.open(request, timeout=30) as answer:
+        with self.opener.open(request, timeout=60) as answer:
             return str(answer.read().decode())
 
 
@@ -137,7 +137,7 @@ def develop(walk: Walk, project: Project) -> None:
         project.run("make", "makemigrations")
         project.run("make", "migrate")
     with walk.step("a post in the admin"):
-        until(lambda: visitor.can_read("/admin/blog/post/add/"), 30)  # the server reloads
+        until(lambda: visitor.can_read("/admin/blog/post/add/"))  # the server reloads
         assert "was added successfully" in visitor.fill("/admin/blog/post/add/", title="First")
         assert "First" in visitor.read("/admin/blog/post/")
     with walk.step("`make test`"):
@@ -149,14 +149,14 @@ def develop(walk: Walk, project: Project) -> None:
         ada = project.sign_in("eve")
         exports = f"{site}/api/v1/exports/"
         sent = json.loads(get(exports, ada, method="POST").text)
-        until(lambda: "SUCCESS" in get(f"{exports}{sent['id']}/", ada).text, 30)
+        until(lambda: "SUCCESS" in get(f"{exports}{sent['id']}/", ada).text)
     with walk.step("a translation: `make messages`, twice"):
         collect, compile_ = follow(project, "A translated language")
         project.run("sh", "-ec", collect)
         text = 'msgid "Have a good day."\nmsgstr ""'
         project.edit("locale/de/LC_MESSAGES/django.po", text, text[:-1] + 'Schönen Tag!"')
         project.run("sh", "-ec", compile_)
-        until(lambda: "Schönen Tag!" in get(f"{site}/", {"Accept-Language": "de"}).text, 30)
+        until(lambda: "Schönen Tag!" in get(f"{site}/", {"Accept-Language": "de"}).text)
     project.run("make", "down")
     project.commit("Add a blog, in two languages")
 

@@ -105,8 +105,8 @@ def interrupt(site: Project, name: str) -> tuple[int, str]:
         if name in SAID:
             child.expect(SAID[name])
         else:
-            until(lambda: activity(site) - before or not child.isalive(), 30)
-        for press in range(20):
+            until(lambda: activity(site) - before or not child.isalive())
+        for press in range(60):
             if child.isalive():
                 child.sendintr() if press < 2 else child.sendeof()
             if child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=2) == 0:
@@ -114,7 +114,7 @@ def interrupt(site: Project, name: str) -> tuple[int, str]:
     finally:
         child.close(force=True)
     with suppress(AssertionError):
-        until(lambda: not activity(site) - before, 20)
+        until(lambda: not activity(site) - before, within=60)
     code = child.exitstatus if child.exitstatus is not None else 128 + (child.signalstatus or 0)
     return code, ", ".join(activity(site) - before)
 
@@ -139,7 +139,7 @@ def test_ctrl_c(site: Project) -> None:
     assert {name for name, code in codes.items() if code} >= {"lock", "upgrade", "lint", "messages"}, codes
     site.compose("down")
     child = terminal(site, "make", "up")
-    until(lambda: site.compose("ps", "--quiet", "web").strip(), 60)
+    until(lambda: site.compose("ps", "--quiet", "web").strip())
     child.sendintr()
     child.expect(pexpect.EOF)
     child.close()  # its exit code is Compose's own, for that is how it is ended every day
@@ -198,9 +198,9 @@ def test_a_slow_first_boot(copie_session: Copie, engine: Engine) -> None:
     try:
         with ThreadPoolExecutor(1) as other:
             up = other.submit(site.compose, "up", "--build", "--detach", "--wait")
-            until(lambda: site.compose("ps", "--quiet", "database").strip() or up.done(), 200)
+            until(lambda: site.compose("ps", "--quiet", "database").strip() or up.done())
             container = site.container("database")
-            until(lambda: len(health()[1]) == 5 or up.done(), 60)
+            until(lambda: len(health()[1]) == 5 or up.done())
             status, codes = health()
             (site.path / "import" / "done").touch()
             assert 0 not in codes

@@ -96,10 +96,10 @@ def test_the_journal_is_one_that_loses_nothing(site: Project) -> None:
     options = ["--env", f"SECRET_KEY={KEY}", "--volume", f"{volume}:/data"]
     try:
         site.docker("run", "--detach", "--name", before, *options, site.slug, "python", "-c", BEFORE)
-        until(lambda: "at work" in site.docker("logs", before), 30)
+        until(lambda: "at work" in site.docker("logs", before))
         site.docker("run", "--rm", *options, site.slug, "python", "manage.py", "migrate")
         site.docker("run", "--detach", "--name", web, "--publish", "127.0.0.1:0:8000", *options, site.slug)
-        until(lambda: "db.sqlite3.web" in site.docker("exec", web, "ls", "/data"), 30)
+        until(lambda: "db.sqlite3.web" in site.docker("exec", web, "ls", "/data"))
         site.docker("kill", before)
         site.wait_answering(web)
         logs = site.docker("logs", web)
@@ -121,7 +121,7 @@ def test_a_journal_that_cannot_change_stops_the_start(site: Project) -> None:
         library = site.docker("run", "--rm", "--network", "none", site.slug, "python", "-c", LIBRARY).strip()
         mended = tuple(map(int, library.split("."))) >= (3, 51, 3)
         site.docker("run", "--detach", "--name", before, *options, site.slug, "python", "-c", BEFORE)
-        until(lambda: "at work" in site.docker("logs", before), 30)
+        until(lambda: "at work" in site.docker("logs", before))
         said = site.docker("run", "--rm", *options, site.slug, "python", "-c", start, fails=not mended)
         if not mended:
             assert said.startswith("Configuration error: the database's journal mode must become DELETE")

@@ -17,7 +17,7 @@ from pytest_copie.plugin import Copie
 from tests.engine import Engine
 from tests.support import matrix
 from tests.support.matrix import Combination
-from tests.support.project import Project, add_app, add_telemetry, clean_up, get, make_project, until
+from tests.support.project import PATIENCE, Project, add_app, add_telemetry, clean_up, get, make_project, until
 
 pytestmark = pytest.mark.rotates(
     seconds=290,
@@ -217,7 +217,7 @@ def test_web_worker_and_beat_are_one_image(site: Project) -> None:
 
 def test_a_stopped_worker_finishes_its_task(site: Project) -> None:
     send(site, "stop", 5)
-    until(lambda: runs(site, "stop"), 10)
+    until(lambda: runs(site, "stop"))
     site.compose("stop", "worker")
     assert state(site, "worker")["ExitCode"] == 0
     log = site.compose("logs", "--no-color", "worker")
@@ -228,16 +228,16 @@ def test_a_stopped_worker_finishes_its_task(site: Project) -> None:
 
 
 def test_what_it_cannot_finish_goes_back(site: Project) -> None:
-    until(lambda: says(site, "worker") == "idle", 40)
+    until(lambda: says(site, "worker") == "idle")
     send(site, "long", 60)
-    until(lambda: runs(site, "long"), 10)
-    until(lambda: "runs 1 task" in site.compose("exec", "-T", "worker", "cat", "/tmp/heartbeat"), 12)
+    until(lambda: runs(site, "long"))
+    until(lambda: "runs 1 task" in site.compose("exec", "-T", "worker", "cat", "/tmp/heartbeat"))
     start = time.monotonic()
     site.compose("stop", "worker")
-    assert 7 < time.monotonic() - start < 20, "it did not drain for 8 seconds, or was killed"
+    assert 7 < time.monotonic() - start < 45, "it did not drain for 8 seconds, or was killed"
     assert int(site.compose("exec", "-T", "redis", "valkey-cli", "llen", "celery")) == 1
     site.compose("up", "--detach", "--wait", "worker")
-    until(lambda: runs(site, "long") == {"long": 2}, 10)
+    until(lambda: runs(site, "long") == {"long": 2})
 
 
 def test_a_frozen_worker_turns_unhealthy(site: Project) -> None:
@@ -245,9 +245,9 @@ def test_a_frozen_worker_turns_unhealthy(site: Project) -> None:
         return all(state(site, service)["Health"]["Status"] == health for service in ("worker", "beat"))
 
     site.compose("kill", "--signal", "STOP", "worker", "beat")
-    until(lambda: turn("unhealthy"), 60)
+    until(lambda: turn("unhealthy"))
     site.compose("kill", "--signal", "CONT", "worker", "beat")
-    until(lambda: turn("healthy"), 30)
+    until(lambda: turn("healthy"))
 
 
 def test_without_redis_pages_answer_and_tasks_are_refused(site: Project) -> None:
@@ -257,23 +257,23 @@ def test_without_redis_pages_answer_and_tasks_are_refused(site: Project) -> None
     site.compose("stop", "redis")
     away = datetime.now(UTC)
     for path in ("/", "/livez", "/admin/login/", "/api/v1/users/me/"):
-        assert get(address + path, ada, timeout=5).status == 200, path
-    assert get(f"{address}/readyz", timeout=5).text == "ok\n"
+        assert get(address + path, ada).status == 200, path
+    assert get(f"{address}/readyz").text == "ok\n"
     for _ in range(3):
         start = time.monotonic()
         refused = get(f"{address}/api/v1/exports/", ada, method="POST")
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 15
         assert refused.status == 503
         assert "not available right now" in refused.text
     # This check rejects an old heartbeat: a worker that waits for Redis must stay healthy.
-    until(lambda: last_check(site, "worker") > away + timedelta(seconds=30), 60)
+    until(lambda: last_check(site, "worker") > away + timedelta(seconds=30))
     assert state(site, "worker")["Health"]["Status"] == "healthy"
     assert says(site, "worker") == "waits for Redis"
     assert metric(site, "beat", "redis_up") == 0
     site.compose("start", "redis")
-    until(lambda: state(site, "redis")["Health"]["Status"] == "healthy", 30)
+    until(lambda: state(site, "redis")["Health"]["Status"] == "healthy")
     send(site, "back")
-    until(lambda: runs(site, "back"), 40)
+    until(lambda: runs(site, "back"))
     assert {name: state(site, name)["StartedAt"] for name in started} == started
 
 
@@ -282,7 +282,7 @@ def test_a_flushed_cache_loses_no_task(site: Project) -> None:
     send(site, "flush")
     shell(site, "from django.core.cache import cache; cache.clear()")
     site.compose("up", "--detach", "--wait", "worker")
-    until(lambda: runs(site, "flush"), 10)
+    until(lambda: runs(site, "flush"))
 
 
 def test_a_poison_task_is_set_aside_and_the_others_run(site: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,8 +291,8 @@ def test_a_poison_task_is_set_aside_and_the_others_run(site: Project, capsys: py
 
     sent = shell(site, "from ledger.tasks import die; print(die.delay('poison').id)")
     send(site, "after")
-    until(lambda: runs(site, "after"), 60)
-    until(lambda: len(tasks()) == 2, 120, every=2)
+    until(lambda: runs(site, "after"))
+    until(lambda: len(tasks()) == 2, every=2)
     counted = runs(site, "poison")
     with capsys.disabled():
         print(f"\na task that kills its process: {counted['poison']} runs, then it is set aside")
@@ -305,13 +305,13 @@ def test_a_poison_task_is_set_aside_and_the_others_run(site: Project, capsys: py
     assert shell(site, f"from config import celery_app; print(celery_app.AsyncResult({sent!r}).state)") == "FAILURE"
     assert "SetAsideError" in site.compose("logs", "worker")
     assert tasks("--resend")[1] == f"ledger.tasks.die[{sent}] sent again"
-    until(lambda: runs(site, "poison") == {"poison": 10} and len(tasks()) == 2, 120, every=2)
+    until(lambda: runs(site, "poison") == {"poison": 10} and len(tasks()) == 2, every=2)
 
 
 def test_a_task_that_runs_out_of_memory_is_told_apart(site: Project) -> None:
     shell(site, "from ledger.tasks import swell; swell.delay('swollen')")
-    until(lambda: runs(site, "swollen") == {"swollen": 2}, 60)
-    until(lambda: "Out of memory" in site.compose("logs", "worker"), 20)
+    until(lambda: runs(site, "swollen") == {"swollen": 2})
+    until(lambda: "Out of memory" in site.compose("logs", "worker"))
     assert state(site, "worker")["Health"]["Status"] == "healthy"
 
 
@@ -339,16 +339,16 @@ def test_no_task_is_lost_when_workers_are_killed_and_redis_restarts(
     sender = subprocess.Popen(command, cwd=site.path, env=site.engine.env | site.environment)
     try:
         for round_ in range(3):
-            until(partial(reached, len(runs(site, "many-")) + 50), 60)
+            until(partial(reached, len(runs(site, "many-")) + 50))
             site.compose("kill", "--signal", "KILL", "worker")
             if round_ == 1:
                 site.compose("restart", "redis")
             site.compose("up", "--detach", "--no-deps", "worker")
-        assert sender.wait(120) == 0
+        assert sender.wait(PATIENCE) == 0
     finally:
         sender.kill()
     # Tasks that a killed worker held come back after the visibility timeout.
-    until(lambda: sum(1 for count in runs(site, "many-").values() if count) == TASKS, 120)
+    until(lambda: sum(1 for count in runs(site, "many-").values() if count) == TASKS)
     counted = runs(site, "many-")
     with capsys.disabled():
         print(

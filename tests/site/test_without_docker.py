@@ -21,7 +21,7 @@ from pytest_copie.plugin import Copie
 from tests.support import matrix
 from tests.support.disk import filled, small_disk
 from tests.support.matrix import ROOT
-from tests.support.project import free_port
+from tests.support.project import PATIENCE, free_port
 
 pytestmark = pytest.mark.rotates(
     seconds=60, touched_by=["Makefile", "template/Makefile.jinja", "template/scripts/*", "hooks/deploy/*.sh", "tools/*"]
@@ -96,7 +96,7 @@ def run(
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
         user=user,
         extra_groups=None if user is None else [],
     )
@@ -255,7 +255,7 @@ def test_the_templates_own_commands(error: str, sentence: str, tmp_path: Path) -
             words = [*filter(None, [found[1], found[2]]), *([str(tmp_path / "demo")] if found[3] else [])]
             command = [sys.executable, "-c", MODULE.format(error=error), *words]
             result = subprocess.run(
-                command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
             )
             assert result.returncode, name
             assert "Traceback" not in result.stderr, f"{name}: {result.stderr}"

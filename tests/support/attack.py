@@ -21,7 +21,7 @@ SECONDS = 6
 
 def ask(path: str, address: str, form: dict[str, str] | None = None) -> int:
     """Return the status of a request from an address."""
-    connection = HTTPConnection(PROXY, 8000, timeout=30)
+    connection = HTTPConnection(PROXY, 8000, timeout=60)
     headers = {"Host": "localhost", "X-Forwarded-For": address, "X-Forwarded-Proto": "https"}
     headers |= {"Cookie": f"csrftoken={TOKEN}", "Referer": "https://localhost/"}
     body = None

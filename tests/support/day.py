@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pexpect
 
-from tests.support.project import Project
+from tests.support.project import PATIENCE, Project
 
 MODEL = '''"""Posts."""
 
@@ -67,9 +67,9 @@ def write_app(project: Project) -> None:
 
 
 def terminal(project: Project, command: str, *arguments: str) -> pexpect.spawn[bytes]:
-    """Return a command that runs in a terminal; each wait for its output ends after 60 seconds."""
+    """Return a command that runs in a terminal; each wait for its output ends after PATIENCE."""
     return pexpect.spawn(
-        command, list(arguments), cwd=str(project.path), env=project.engine.env | project.environment, timeout=60
+        command, list(arguments), cwd=str(project.path), env=project.engine.env | project.environment, timeout=PATIENCE
     )
 
 

@@ -7,11 +7,13 @@ import socket
 import time
 from typing import Any
 
+from tests.support.project import PATIENCE
+
 
 class Debugger:
     """A session with debugpy, attached to one process of the site."""
 
-    def __init__(self, port: int, attach: dict[str, Any], seconds: float = 60) -> None:
+    def __init__(self, port: int, attach: dict[str, Any], seconds: float = PATIENCE) -> None:
         """Attach to a published port, with the arguments of launch.json; OSError if nothing listens there."""
         self.deadline = time.monotonic() + seconds
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)

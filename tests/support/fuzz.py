@@ -100,7 +100,7 @@ class Reply:
     body: bytes
 
 
-def ask(port: int, data: bytes, patience: float = 30) -> Reply:
+def ask(port: int, data: bytes, patience: float = 60) -> Reply:
     """Send bytes to a site at a public port, and return its answer, for which it has `patience` seconds."""
     received, closed = b"", False
     with socket.create_connection(("localhost", port), patience) as raw:

@@ -147,7 +147,7 @@ class Production:
         path: str,
         method: str = "GET",
         headers: dict[str, str] | None = None,
-        timeout: float = 30,
+        timeout: float = 60,
         body: Iterator[bytes] | bytes | None = None,
         name: str = "localhost",
     ) -> tuple[int, dict[str, list[str]], bytes]:

@@ -47,6 +47,8 @@ SIGN_IN = {True: SIGN_IN_BY_TOKEN, False: SIGN_IN_BY_SESSION}
 
 DOWN = ("down", "--volumes", "--remove-orphans", "--timeout", "1")
 COMMAND_TIMEOUT = 900  # seconds: a first build compiles, and two cores are shared
+# Seconds after which a test gives up. On a slow host, all takes twenty times as long as usual.
+PATIENCE = 300
 
 
 class CommandError(AssertionError):
@@ -150,7 +152,7 @@ class Project:
         shell = ("python", "manage.py", "shell", "--no-imports", "-c", code)
         return credentials(self, self.compose("exec", "-T", "web", *shell))
 
-    def wait_answering(self, container: str, seconds: float = 120) -> str:
+    def wait_answering(self, container: str, seconds: float = PATIENCE) -> str:
         """Wait until a container's site answers, and return its URL; CommandError if it ends or takes too long.
 
         That costs less than Docker's health checks, each of which starts a process.
@@ -168,7 +170,7 @@ class Project:
             time.sleep(0.1)
         raise CommandError(f"{container} does not answer:\n{self.docker('logs', container)}")
 
-    def wait_healthy(self, container: str, seconds: float = 120) -> None:
+    def wait_healthy(self, container: str, seconds: float = PATIENCE) -> None:
         """Wait until a container's HEALTHCHECK passes; CommandError with its log if it ends or takes too long."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -276,14 +278,14 @@ def credentials(project: Project, key: str) -> dict[str, str]:
     return {"Cookie": f"sessionid={key.strip()}; csrftoken={token}", "X-CSRFToken": token}
 
 
-def until(condition: Callable[[], object], seconds: float, every: float = 0.2) -> float:
+def until(condition: Callable[[], object], within: float = PATIENCE, every: float = 0.2) -> float:
     """Wait until `condition` holds, checking it `every` so many seconds; return the seconds that it took.
 
-    AssertionError if it does not hold within `seconds`.
+    AssertionError if it does not hold `within` so many seconds. Give that only where the time is what is tested.
     """
     start = time.monotonic()
     while not condition():
-        assert time.monotonic() - start < seconds, f"the condition does not hold after {seconds} s"
+        assert time.monotonic() - start < within, f"the condition does not hold after {within} s"
         time.sleep(every)
     return time.monotonic() - start
 
@@ -311,7 +313,7 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def get(url: str, headers: dict[str, str] | None = None, timeout: float = 30, method: str = "GET") -> Answer:
+def get(url: str, headers: dict[str, str] | None = None, timeout: float = 60, method: str = "GET") -> Answer:
     """Request `url`, and return the response whatever its status; OSError if there is none, or only a part of one."""
     request = urllib.request.Request(url, headers=headers or {}, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay())

@@ -21,7 +21,7 @@ class Registry:
         ensure_image(self.project.engine, "registry:2")
         publish = ["--publish", f"127.0.0.1:{self.port}:5000"]
         self.project.docker("run", "--detach", "--name", self.container, *publish, "registry:2")
-        until(self.answers, 30)
+        until(self.answers)
         for name in self.names:
             self.project.docker("tag", name, self.at(name))
             self.project.docker("push", "--quiet", self.at(name))

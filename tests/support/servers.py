@@ -18,7 +18,7 @@ import yaml
 from tests.engine import Engine
 from tests.engine.engine import locked
 from tests.support.own_checks import MYPY, RUFF, TESTS, development_packages, mypy_volume
-from tests.support.project import DOWN, CommandError, Project
+from tests.support.project import DOWN, PATIENCE, CommandError, Project
 
 PREFIX = "slipway-matrix"
 KEY = "a-secret-key-of-fifty-characters-for-this-test-012"
@@ -169,7 +169,7 @@ class Site:
     def stop(self) -> dict[str, int]:
         """Stop all containers of the image; return how each ended: service -> exit code."""
         ours = {name: container for name, container in self.containers.items() if name not in ("redis", "migrate")}
-        self.project.docker("stop", *ours.values())
+        self.project.docker("stop", "--time", str(PATIENCE), *ours.values())
         codes = self.project.docker("inspect", "--format", "{{.State.ExitCode}}", *ours.values()).split()
         return dict(zip(ours, map(int, codes), strict=True))
 

@@ -148,7 +148,7 @@ class Browser:
         )
         url = self.site.address + path
         request = urllib.request.Request(url, urlencode(form).encode() if form else None, {"Referer": url})
-        with opener.open(request, timeout=30) as answer:
+        with opener.open(request, timeout=60) as answer:
             return urlsplit(answer.url).path, answer.read()
 
     def sign_in(self) -> None:
@@ -208,7 +208,7 @@ def test_an_update_loses_nothing(site: Deployed, record: Callable[[str, str], No
     kept = sum(look(site)[0].get(number) == entry for number, entry in entries.items())
     assert kept == ROWS, f"{kept} of {ROWS} rows are as they were, with their files"
     with suppress(AssertionError):  # tables with fewer rows
-        until(lambda: len(look(site)[0]) >= ROWS + TASKS, 60, every=1)
+        until(lambda: len(look(site)[0]) >= ROWS + TASKS, every=1)
     entries_after, tables_after = look(site)
     record("before", f"{len(entries)} rows with files, {TASKS} tasks waiting, {sum(tables.values())} rows in all")
     record("after", f"{len(entries_after)} rows with files, {sum(tables_after.values())} rows in all")

@@ -13,7 +13,7 @@ def run(command: str, variables: dict[str, str]) -> subprocess.CompletedProcess[
     """Run Python in production with `variables`."""
     environment = {name: value for name, value in os.environ.items() if name != "DEBUG"} | variables
     return subprocess.run(  # noqa: S603
-        [sys.executable, *command.split()], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, *command.split()], env=environment, capture_output=True, text=True, check=False, timeout=300
     )
 
 

@@ -31,7 +31,7 @@ def test_a_real_worker_makes_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = f"test-{uuid4()}"
     with start_worker(celery_app, queues=[queue], perform_ping_check=False):
         sent = export_account.apply_async((ada.pk,), queue=queue)
-        assert sent.get(timeout=10)["username"] == "ada"
+        assert sent.get(timeout=300)["username"] == "ada"
         request_id.set("a-request")
-        assert whose.apply_async(queue=queue).get(timeout=10) == "a-request"
+        assert whose.apply_async(queue=queue).get(timeout=300) == "a-request"
     gc.collect()

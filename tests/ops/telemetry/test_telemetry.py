@@ -63,7 +63,7 @@ def collector() -> Iterator[Collector]:
 def run(code: str, **variables: str) -> None:
     """Run `code` in a separate process, where warnings are errors."""
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment | variables, check=True, timeout=60)  # noqa: S603
+    subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment | variables, check=True, timeout=300)  # noqa: S603
 
 
 def test_errors_and_traces_arrive(collector: Collector) -> None:
