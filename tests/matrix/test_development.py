@@ -14,14 +14,14 @@ from tests.support import asked
 from tests.support.once import Once
 from tests.support.own_checks import MYPY, RUFF, TESTS, mypy_volume, of_the_plumbing, passed, plumbing_tests
 from tests.support.project import DOWN, PATIENCE, Project, get, until
-from tests.support.servers import WARNINGS
+from tests.support.servers import WARNINGS, copy_first_boot, run_name
 
 pytestmark = pytest.mark.covering
 LABELS = {"sqlite": "SQLite", "postgres": "PostgreSQL", "mariadb": "MariaDB", "mysql": "MySQL"}
 
 
 @pytest.fixture(scope="module")
-def up(project: Project) -> Iterator[float]:
+def up(project: Project, pytestconfig: pytest.Config) -> Iterator[float]:
     """Development, started as the README says: the seconds that this took once the image was built."""
     # Deprecated features are errors in everything that starts.
     (project.path / ".env").write_text(f"PYTHONWARNINGS={WARNINGS}\n", encoding="utf-8")
@@ -30,6 +30,7 @@ def up(project: Project) -> Iterator[float]:
     project.compose(*DOWN)  # leftovers of a killed run
     try:
         project.compose("build")
+        copy_first_boot(project, run_name(pytestconfig))
         start = time.monotonic()
         project.compose("up", "--detach")
         for container in project.compose("ps", "--quiet").split():

@@ -1,7 +1,8 @@
 """Database servers that all combinations of a run share, and production sites with a database each.
 
-A server's first boot takes up to ten seconds, and is the same for 24 combinations: the server is started once, from
-the first one's compose.yaml. Each combination has its own database in it, and its own Redis.
+A server's first boot takes up to ten seconds, and is the same for all combinations that have it: the server is started
+once, from the first one's compose.yaml. In production, each combination has its own database in it, and its own Redis.
+In development, each starts its own server, on a copy of what the first boot left.
 """
 
 from __future__ import annotations
@@ -44,24 +45,48 @@ def ensure_server(project: Project, run: str) -> str:
         else:
             try:
                 project.compose("--project-name", name, "up", "--detach", "--wait", "database")
+                project.compose("--project-name", name, "stop", "database")
+                project.docker("volume", "create", "--label", f"com.docker.compose.project={name}", f"{name}_first")
+                copy_volume(project, f"{name}_database", f"{name}_first")
+                project.compose("--project-name", name, "up", "--detach", "--wait", "database")
             except CommandError:
                 project.compose("--project-name", name, *DOWN)  # otherwise the next test would take it for a server
                 raise
     return network
 
 
+def copy_first_boot(project: Project, run: str) -> None:
+    """Create a project's own database server, if it has one, with what the first boot of `run`'s server left."""
+    if project.database != "sqlite":
+        server = ensure_server(project, run).removesuffix("_default")
+        project.compose("create", "database")
+        copy_volume(project, f"{server}_first", f"{project.slug}_database")
+
+
+def copy_volume(project: Project, source: str, target: str) -> None:
+    """Copy the files of one of the database's volumes to another."""
+    image = yaml.safe_load((project.path / "compose.yaml").read_text(encoding="utf-8"))["services"]["database"]["image"]
+    volumes = ("--volume", f"{source}:/from:ro", "--volume", f"{target}:/to")
+    copy = ("--archive", "--sparse=always", "/from/.", "/to")
+    project.docker("run", "--rm", "--network", "none", "--user", "0", *volumes, "--entrypoint", "cp", image, *copy)
+
+
 def remove_servers(engine: Engine, run: str = "") -> None:
     """Remove the servers and sites of `run`; without a name, those of all runs whose process is gone."""
-    listing = ["docker", "network", "ls", "--format", "{{.Name}}", "--filter", f"name=^{PREFIX}-"]
-    found = subprocess.run(listing, env=engine.env, capture_output=True, text=True, check=False).stdout.split()
-    for name in found:
-        of = name.split("-")[2]
+    # Of a run that stopped its engine, only the volumes are left.
+    listing = ";".join(
+        f"docker {kind} ls --format '{{{{.Name}}}}' --filter name=^{PREFIX}-" for kind in ("network", "volume")
+    )
+    found = subprocess.run(["sh", "-c", listing], env=engine.env, capture_output=True, text=True, check=False).stdout
+    for server in sorted({name.rpartition("_")[0] for name in found.split()}):
+        of = server.split("-")[2]
         if of != run and (run or Path("/proc", of).exists()):
             continue
+        network = f"{server}_default"
         # First the containers that a killed run left: a network with containers on it cannot be removed.
-        sites = f"docker ps --all --quiet --filter network={name} | xargs --no-run-if-empty docker rm --force --volumes"
-        down = f"docker compose --project-name {name.removesuffix('_default')} down --volumes --timeout 1"
-        script = f"{sites}; {down}; docker network rm {name}"
+        sites = f"docker ps --all --quiet --filter network={network} | xargs -r docker rm --force --volumes"
+        down = f"docker compose --project-name {server} down --volumes --timeout 1"
+        script = f"{sites}; {down}; docker network rm {network}"
         subprocess.run(["sh", "-c", script], env=engine.env, capture_output=True, check=False)
 
 
